@@ -1,1 +1,33 @@
-//! stub
+//! What `wskclient.sys` and its callers agree on, and nothing else.
+//!
+//! One idea: a request is a control code ([`Ioctl`]), one input struct of an exact length, and at most one output struct; its
+//! outcome is an NTSTATUS from which the Winsock code can be read exactly ([`WsaError`]). Integers are little-endian, structs have
+//! no padding, reserved fields are zero.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod address;
+mod error;
+mod ioctl;
+mod ledger;
+mod provider;
+mod request;
+mod version;
+
+pub use address::{AF_INET, AF_INET6, Address};
+pub use error::{NtStatus, STATUS_PENDING, STATUS_SUCCESS, WsaError};
+pub use ioctl::{DEVICE_TYPE, Ioctl, Kind, Method};
+pub use ledger::{Ledger, SocketCounts, Tally};
+pub use provider::{CATALOG, CatalogEntry, Provider};
+pub use request::{
+    Accept, AcceptReply, Bind, Cleanup, Close, Connect, Listen, Role, SocketHandle, SocketOpen, SocketReply, Startup,
+    StartupReply, Transfer, VersionReply,
+};
+pub use version::{HIGHEST_VERSION, WinsockVersion};
+
+/// The device's name for `CreateFile`.
+pub const DEVICE_PATH: &str = r"\\.\WskClient";
+
+/// The protocol that this crate describes: major in the high word, minor in the low word. Callers and driver must agree on the
+/// major; a newer minor only adds.
+pub const PROTOCOL_VERSION: u32 = 0x0001_0000;

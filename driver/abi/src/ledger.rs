@@ -1,0 +1,85 @@
+//! The ledger: what the driver holds, in numbers that add up (contract: X-7, CARD-3).
+
+use crate::{Kind, Provider};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// How many kinds the ledger has room for.
+const KINDS: usize = 16;
+/// How many providers the ledger has room for.
+const PROVIDERS: usize = 4;
+const _: () = assert!(Kind::ALL.len() <= KINDS && Provider::ALL.len() <= PROVIDERS);
+
+/// Requests of one kind since the client opened the device (or since the driver was loaded). `taken` requests had their input
+/// accepted for work; a refused request counts nowhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Tally {
+    /// Taken.
+    pub taken: u64,
+    /// Completed, whatever the status.
+    pub completed: u64,
+    /// Of those, completed with `STATUS_CANCELLED`.
+    pub cancelled: u64,
+}
+
+impl Tally {
+    /// Taken and not completed.
+    #[must_use]
+    pub const fn pending(&self) -> u64 {
+        self.taken.saturating_sub(self.completed)
+    }
+}
+
+/// Sockets by state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SocketCounts {
+    /// Created and not closed.
+    pub open: u32,
+    /// Being closed: their requests are ending.
+    pub closing: u32,
+}
+
+/// Output of `Ledger`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Ledger {
+    /// This client's references by [`Provider`].
+    pub references: [u32; PROVIDERS],
+    /// Every client's references by [`Provider`].
+    pub driver_references: [u32; PROVIDERS],
+    /// This client's sockets.
+    pub sockets: SocketCounts,
+    /// Clients: processes with an open handle, and those whose teardown is not over.
+    pub clients: u32,
+    /// 1 while the driver is registered as a WSK client.
+    pub registered: u32,
+    /// Teardowns finished since the driver was loaded.
+    pub teardowns: u64,
+    /// Sockets of every client that have not been given back to WSK.
+    pub driver_sockets: u64,
+    /// This client's requests, by [`Kind`].
+    pub requests: [Tally; KINDS],
+    /// Every client's requests, by [`Kind`].
+    pub driver_requests: [Tally; KINDS],
+}
+
+impl Ledger {
+    /// This client's requests of one kind.
+    #[must_use]
+    pub fn tally(&self, kind: Kind) -> Tally {
+        self.requests.get(kind as usize).copied().unwrap_or_default()
+    }
+
+    /// This client's requests that are pending, of every kind.
+    #[must_use]
+    pub fn pending(&self) -> u64 {
+        self.requests.iter().map(Tally::pending).sum()
+    }
+
+    /// This client's references on a provider.
+    #[must_use]
+    pub fn references(&self, provider: Provider) -> u32 {
+        self.references.get(provider as usize).copied().unwrap_or_default()
+    }
+}

@@ -1,0 +1,172 @@
+//! The structs of each request, in [`Ioctl`](crate::Ioctl)'s order.
+//!
+//! Inputs have exactly the struct's length (otherwise `WSAEFAULT`); output buffers at least that (otherwise `WSAEFAULT`).
+
+use crate::{Address, CatalogEntry, WinsockVersion};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+macro_rules! wire {
+    ($($(#[$doc:meta])* $name:ident, $size:literal { $($(#[$field_doc:meta])* $field:ident: $kind:ty,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+        #[repr(C)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $kind,)* }
+        const _: () = assert!(size_of::<$name>() == $size);
+    )*};
+}
+
+/// A socket's handle: slot and generation. A stale one is refused, and never names another socket (contract: X-5).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct SocketHandle(pub u64);
+
+/// What a socket is for. WSK decides it at creation.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u16)]
+pub enum Role {
+    /// Accepts connections.
+    Listen = 1,
+    /// Connects, or was accepted; carries a stream of bytes.
+    Connection = 2,
+}
+
+impl Role {
+    /// The role with this number.
+    #[must_use]
+    pub const fn from_number(number: u16) -> Option<Self> {
+        match number {
+            1 => Some(Self::Listen),
+            2 => Some(Self::Connection),
+            _ => None,
+        }
+    }
+}
+
+wire! {
+    /// Output of `Version`.
+    VersionReply, 8 {
+        /// [`PROTOCOL_VERSION`](crate::PROTOCOL_VERSION) of the driver.
+        protocol: u32,
+        /// The driver's own version: major, minor, patch in bytes 3, 2 and 1.
+        driver: u32,
+    }
+    /// Input of `Startup`.
+    Startup, 16 {
+        /// A [`Provider`](crate::Provider)'s number; another one is `WSAEINVAL`.
+        provider: u32,
+        /// The highest version that the caller can use.
+        version: WinsockVersion,
+        /// Zero.
+        reserved: u16,
+        /// `transport`: an identifier from the [`CATALOG`](crate::CATALOG), otherwise `WSAEINVAL`. Other providers: zero.
+        catalog_id: u32,
+        /// Zero.
+        reserved2: u32,
+    }
+    /// Output of `Startup`, after `WSADATA`.
+    StartupReply, 128 {
+        /// The version to use.
+        version: WinsockVersion,
+        /// The highest version that the driver serves.
+        highest_version: WinsockVersion,
+        /// How many sockets the client may have.
+        max_sockets: u32,
+        /// Largest datagram, bytes; 0 when datagrams are not served.
+        max_datagram: u32,
+        /// References of this client on the provider, this one included.
+        references: u32,
+        /// `transport`: the catalog entry. Other providers: zeros.
+        entry: CatalogEntry,
+        /// What serves the provider, zero-filled text.
+        description: [u8; 64],
+    }
+    /// Input of `Cleanup`.
+    Cleanup, 8 {
+        /// A [`Provider`](crate::Provider)'s number; another one is `WSAEINVAL`.
+        provider: u32,
+        /// Zero.
+        reserved: u32,
+    }
+    /// Input of `Socket`.
+    SocketOpen, 16 {
+        /// The provider that the socket belongs to: its teardown ends the socket.
+        provider: u32,
+        /// `AF_INET`; another one is `WSAEAFNOSUPPORT`.
+        family: u16,
+        /// A [`Role`]'s number; another one is `WSAESOCKTNOSUPPORT`.
+        role: u16,
+        /// `IPPROTO_TCP` or 0; another one is `WSAEPROTONOSUPPORT`.
+        protocol: u32,
+        /// Zero.
+        reserved: u32,
+    }
+    /// Output of `Socket`.
+    SocketReply, 8 {
+        /// The new socket.
+        socket: SocketHandle,
+    }
+    /// Input of `Bind`.
+    Bind, 40 {
+        /// The socket.
+        socket: SocketHandle,
+        /// The local address; port 0 lets the stack choose.
+        address: Address,
+        /// Zero.
+        reserved: u32,
+    }
+    /// Input of `Listen`.
+    Listen, 16 {
+        /// A bound socket whose role is to listen.
+        socket: SocketHandle,
+        /// How many connections may wait, at least 1. WSK has its own limit: a hint.
+        backlog: u32,
+        /// Zero.
+        reserved: u32,
+    }
+    /// Input of `Accept`.
+    Accept, 8 {
+        /// A listening socket.
+        socket: SocketHandle,
+    }
+    /// Output of `Accept`.
+    AcceptReply, 64 {
+        /// The connection's socket.
+        socket: SocketHandle,
+        /// This end's address.
+        local: Address,
+        /// The peer's address.
+        remote: Address,
+    }
+    /// Input of `Connect`.
+    Connect, 40 {
+        /// A bound socket whose role is to connect.
+        socket: SocketHandle,
+        /// The peer's address; port 0 is `WSAEADDRNOTAVAIL`.
+        address: Address,
+        /// Zero.
+        reserved: u32,
+    }
+    /// Input of `Send` and `Receive`.
+    Transfer, 16 {
+        /// A connected socket.
+        socket: SocketHandle,
+        /// [`Transfer::WAIT_ALL`] for a receive, otherwise zero.
+        flags: u32,
+        /// Zero.
+        reserved: u32,
+    }
+    /// Input of `Close`.
+    Close, 16 {
+        /// The socket.
+        socket: SocketHandle,
+        /// Zero: the close is abortive, a connected peer sees a reset.
+        flags: u32,
+        /// Zero.
+        reserved: u32,
+    }
+}
+
+impl Transfer {
+    /// A receive that completes when its buffer is full (`MSG_WAITALL`).
+    pub const WAIT_ALL: u32 = 8;
+}
