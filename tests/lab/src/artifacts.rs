@@ -1,0 +1,162 @@
+//! `cargo lab build`: the driver for Windows, and the harness for Windows, for Wine and for this machine.
+//!
+//! The environment of the driver's build is the same every time, so that bindgen runs once and not again.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    cli,
+    command::{cargo, run},
+    image::{self, Image},
+    report::{Outcome, progress},
+    setup::{self, Tools, files, overrides, sysroot, toolchain},
+    workspace::{Profile, Workspace},
+};
+
+const BCRYPT_PRIMITIVES: &str = include_str!("../sysroot/bcryptprimitives.c");
+
+/// `cargo lab build`
+pub fn run_command(workspace: &Workspace, options: &cli::Build) -> Result<Outcome> {
+    let profile = if options.debug {
+        Profile::Debug
+    } else {
+        Profile::Release
+    };
+    let tools = setup::prepare(workspace)?;
+    let driver = build_driver(workspace, &tools, profile)?;
+    build_windows_harness(workspace, &tools)?;
+    build_native_harness(workspace)?;
+    image::report::judge(workspace, &driver, options.format)
+}
+
+/// Builds the driver and puts it, with its symbols, where others find it.
+pub fn build_driver(workspace: &Workspace, tools: &Tools, profile: Profile) -> Result<PathBuf> {
+    progress(format!("building wskclient.sys ({})", profile.folder()));
+    run(driver_cargo(workspace, tools, "build").args(profile_arguments(profile)))?;
+    let built = workspace.build().join(toolchain::DRIVER).join(profile.folder());
+    let driver = workspace.driver(profile);
+    files::copy(&built.join("wskclient.dll"), &driver)?;
+    files::copy(&built.join("wskclient.pdb"), &driver.with_extension("pdb"))?;
+    Ok(driver)
+}
+
+/// A driver that must pass the image's checks before anything runs it.
+pub fn build_sound_driver(workspace: &Workspace, tools: &Tools, profile: Profile) -> Result<PathBuf> {
+    let driver = build_driver(workspace, tools, profile)?;
+    let failures = image::checks::failures(&Image::read(&driver)?, &image::exports::Exports::read());
+    ensure!(
+        failures.is_empty(),
+        "{} would not load on Windows; `cargo lab build` says why",
+        workspace.shown(&driver)
+    );
+    Ok(driver)
+}
+
+/// A cargo command on the driver's package, for its target and in its environment.
+pub fn driver_cargo(workspace: &Workspace, tools: &Tools, subcommand: &str) -> Command {
+    let mut command = cross_cargo(workspace, subcommand);
+    command
+        .args([
+            "--package",
+            "wskclient",
+            "--target",
+            toolchain::DRIVER,
+            "--config",
+            &overrides::cargo_config(workspace),
+        ])
+        .env("WDKContentRoot", workspace.sysroot())
+        .env("LIBCLANG_PATH", &tools.llvm.library_folder)
+        .env("BINDGEN_EXTRA_CLANG_ARGS", sysroot::CLANG_VIEW.join(" "))
+        .env("CARGO_TARGET_X86_64_PC_WINDOWS_MSVC_LINKER", &tools.llvm.lld_link)
+        .args([
+            "--config",
+            &format!(
+                "target.{}.rustflags={:?}",
+                toolchain::DRIVER,
+                driver_rustflags(workspace)
+            ),
+        ]);
+    command
+}
+
+/// No path of the machine that built it goes into the image, and the same sources give the same image.
+fn driver_rustflags(workspace: &Workspace) -> Vec<String> {
+    let mut flags = vec![
+        "-Clink-arg=/Brepro".to_owned(),
+        format!("--remap-path-prefix={}=wskclient", workspace.root().display()),
+    ];
+    if let Some(home) = env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(env::home_dir()?.join(".cargo")))
+    {
+        flags.push(format!("--remap-path-prefix={}=cargo", home.display()));
+    }
+    flags
+}
+
+/// A cargo command in a target folder of its own, with nobody's flags from outside.
+pub fn cross_cargo(workspace: &Workspace, subcommand: &str) -> Command {
+    let mut command = cargo();
+    command
+        .current_dir(workspace.root())
+        .args([subcommand, "--locked", "--target-dir"])
+        .arg(workspace.build())
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("CARGO_BUILD_TARGET");
+    command
+}
+
+fn profile_arguments(profile: Profile) -> &'static [&'static str] {
+    match profile {
+        Profile::Release => &["--release"],
+        Profile::Debug => &[],
+    }
+}
+
+/// Builds wskctl.exe, and beside it the one system library that Wine lacks.
+pub fn build_windows_harness(workspace: &Workspace, tools: &Tools) -> Result<PathBuf> {
+    progress("building wskctl.exe");
+    run(cross_cargo(workspace, "build").args(["--package", "wskctl", "--release", "--target", toolchain::HARNESS]))?;
+    let harness = workspace.windows_wskctl();
+    files::copy(
+        &workspace.build().join(toolchain::HARNESS).join("release/wskctl.exe"),
+        &harness,
+    )?;
+    build_bcrypt_primitives(&workspace.lab().join("wine-libraries"), tools)?;
+    Ok(harness)
+}
+
+/// Builds the library for Wine in `folder`, and gives its path.
+fn build_bcrypt_primitives(folder: &Path, tools: &Tools) -> Result<PathBuf> {
+    let source = folder.join("bcryptprimitives.c");
+    let library = folder.join("bcryptprimitives.dll");
+    if library.is_file() && fs::read_to_string(&source).is_ok_and(|text| text == BCRYPT_PRIMITIVES) {
+        return Ok(library);
+    }
+    files::write(&source, BCRYPT_PRIMITIVES)?;
+    run(Command::new(&tools.mingw_gcc)
+        .args(["-shared", "-Os", "-s", "-Wall", "-Werror", "-o"])
+        .arg(&library)
+        .arg(&source)
+        .arg("-ladvapi32"))?;
+    Ok(library)
+}
+
+/// Builds the harness for this machine.
+pub fn build_native_harness(workspace: &Workspace) -> Result<PathBuf> {
+    progress("building wskctl");
+    run(cross_cargo(workspace, "build").args(["--package", "wskctl", "--release"]))?;
+    let harness = workspace.native_wskctl();
+    let built = workspace.build().join("release/wskctl");
+    // A hard link would be written through by the next build, so this is a copy; it keeps the permission to run.
+    fs::create_dir_all(workspace.out()).context("cannot make target/lab/out")?;
+    fs::copy(&built, &harness).with_context(|| format!("cannot copy {}", built.display()))?;
+    Ok(harness)
+}

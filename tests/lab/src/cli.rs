@@ -1,0 +1,60 @@
+//! The command line: what each command takes, shown with examples by `--help`.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Builds, runs and judges wskclient.sys on Linux.
+#[derive(Parser)]
+#[command(
+    name = "cargo lab",
+    bin_name = "cargo lab",
+    version,
+    after_help = "Exit codes: 0 everything holds, 1 something was built or run and did not hold, 2 wrong usage, \
+                  3 the machine lacks something that only you can add, 130 interrupted."
+)]
+pub struct Lab {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Installs or makes what the other commands need: packages, Rust targets, a WDK-shaped folder
+    #[command(
+        after_help = "Example:\n  cargo lab setup\n\nEvery other command runs it by itself; a second run takes under \
+                            two seconds."
+    )]
+    Setup,
+    /// Builds the driver and the command-line harness, and checks the driver's image
+    #[command(after_help = "Examples:\n  cargo lab build\n  cargo lab build --debug\n  cargo lab build --format json")]
+    Build(Build),
+    /// Runs `wskctl demo` against the driver in the in-process kernel
+    #[command(after_help = "Examples:\n  cargo lab demo\n  cargo lab demo -- --format json")]
+    Demo(Demo),
+}
+
+#[derive(Args)]
+pub struct Build {
+    /// Build without optimisation, into target/lab/out/debug
+    #[arg(long)]
+    pub debug: bool,
+    /// How to report
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+#[derive(Args)]
+pub struct Demo {
+    /// Passed on to `wskctl demo`
+    #[arg(last = true)]
+    pub arguments: Vec<String>,
+}
+
+/// How a command reports on its standard output.
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A few lines and tables
+    #[default]
+    Human,
+    /// One JSON object for each event, a summary last
+    Json,
+}

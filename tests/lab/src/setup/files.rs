@@ -1,0 +1,42 @@
+//! Files that are left alone when they already are what they should be, so that nothing built from them is built again.
+
+use std::{fs, os::unix, path::Path};
+
+use anyhow::{Context, Result};
+
+/// Makes `path` contain `text`.
+pub fn write(path: &Path, text: impl AsRef<[u8]>) -> Result<()> {
+    let text = text.as_ref();
+    if !path.is_symlink() && fs::read(path).is_ok_and(|present| present == text) {
+        return Ok(());
+    }
+    clear(path)?;
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Makes `path` a symbolic link to `target`.
+pub fn link(path: &Path, target: &Path) -> Result<()> {
+    if fs::read_link(path).is_ok_and(|present| present == target) {
+        return Ok(());
+    }
+    clear(path)?;
+    unix::fs::symlink(target, path).with_context(|| format!("cannot link {} to {}", path.display(), target.display()))
+}
+
+/// Copies `from` to `to` unless they are the same already.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    write(
+        to,
+        fs::read(from).with_context(|| format!("cannot read {}", from.display()))?,
+    )
+}
+
+/// Makes room for a file at `path`: its folder exists, and no link is in the way.
+fn clear(path: &Path) -> Result<()> {
+    let folder = path.parent().context("a file has a folder")?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    if path.is_symlink() {
+        fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    Ok(())
+}

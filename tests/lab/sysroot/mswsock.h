@@ -1,0 +1,2 @@
+/* wsk.h includes mswsock.h and needs nothing of it. */
+#pragma once
