@@ -124,7 +124,6 @@ impl Gate {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a shift by 32 leaves 32 bits")]
 const fn generation_of(word: u64) -> u32 {
     (word >> GENERATION_SHIFT) as u32
 }

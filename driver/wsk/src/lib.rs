@@ -1,7 +1,20 @@
 //! Winsock Kernel (WSK) for client drivers.
 //!
-//! One idea: a WSK call hands memory to somebody else until its IRP completes, so what was handed out is owned by a value that
-//! can't be dropped before.
+//! One idea: a WSK call hands memory to somebody else until its IRP completes, so the terms of every hand-over stand in one place.
+//!
+//! - [`sys`]: `wsk.h` by hand. It compiles anywhere; a WSK provider in a Linux process speaks the same types.
+//! - [`Registration`]: registering, capturing the provider, giving both back (Windows targets only).
+//! - [`Provider`], [`SocketRef`]: the calls.
+//! - [`Passive`]: proof of `PASSIVE_LEVEL`.
 #![no_std]
 
+mod calls;
+mod irql;
+#[cfg(windows)]
+mod registration;
 pub mod sys;
+
+pub use calls::{Category, NOT_IMPLEMENTED, Provider, SocketRef};
+pub use irql::Passive;
+#[cfg(windows)]
+pub use registration::Registration;

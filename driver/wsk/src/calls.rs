@@ -1,0 +1,207 @@
+//! The provider's functions, each called with an IRP that somebody owns.
+//!
+//! Every function here hands out an IRP with a free stack location and a completion routine in it, and answers what WSK answered.
+//! The IRP, its MDLs and every address and struct pointed to belong to WSK until the completion routine runs; it may have run when
+//! the call returns. An answer other than `STATUS_PENDING` without the routine having run means that the IRP was never taken: an
+//! absent function answers [`NOT_IMPLEMENTED`] in this way.
+
+use crate::sys;
+use core::ffi::c_void;
+use core::ptr::{NonNull, null, null_mut};
+
+/// `STATUS_NOT_IMPLEMENTED`.
+pub const NOT_IMPLEMENTED: sys::NtStatus = 0xC000_0002_u32.cast_signed();
+
+/// The captured provider. Good until the registration gives it back.
+#[derive(Clone, Copy, Debug)]
+pub struct Provider {
+    pub(crate) client: *mut sys::Client,
+    pub(crate) dispatch: *const sys::ProviderDispatch,
+}
+
+/// A socket of the provider's. Its owner closes it exactly once and does not use it afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketRef(NonNull<sys::Socket>);
+
+/// What a socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Category {
+    /// A listening socket.
+    Listen,
+    /// A connection-oriented socket.
+    Connection,
+}
+
+macro_rules! call {
+    ($function:expr, $($argument:expr),+) => {
+        match $function {
+            // SAFETY: the pointer comes from the provider's dispatch table; the arguments are the caller's promise.
+            Some(function) => unsafe { function($($argument),+) },
+            None => NOT_IMPLEMENTED,
+        }
+    };
+}
+
+impl Provider {
+    /// Creates a TCP socket; the IRP's `IoStatus.Information` is the socket. Source: *PFN_WSK_SOCKET*. `<= DISPATCH_LEVEL`.
+    ///
+    /// # Safety
+    /// The capture is kept during the call; the module's terms for the IRP.
+    pub unsafe fn socket(
+        &self,
+        family: sys::AddressFamily,
+        category: Category,
+        irp: NonNull<sys::Irp>,
+    ) -> sys::NtStatus {
+        let flags = match category {
+            Category::Listen => sys::FLAG_LISTEN_SOCKET,
+            Category::Connection => sys::FLAG_CONNECTION_SOCKET,
+        };
+        // SAFETY: the dispatch table stays while the capture is kept.
+        let dispatch = unsafe { &*self.dispatch };
+        call!(
+            dispatch.socket,
+            self.client,
+            family,
+            sys::SOCK_STREAM,
+            sys::IPPROTO_TCP,
+            flags,
+            null_mut(),
+            null(),
+            null_mut(),
+            null_mut(),
+            null_mut(),
+            irp.as_ptr()
+        )
+    }
+}
+
+impl SocketRef {
+    /// The socket that an IRP's `IoStatus.Information` says, if it says one.
+    #[must_use]
+    pub const fn from_information(information: usize) -> Option<Self> {
+        match NonNull::new(core::ptr::with_exposed_provenance_mut(information)) {
+            Some(socket) => Some(Self(socket)),
+            None => None,
+        }
+    }
+
+    fn dispatch(self) -> *const c_void {
+        // SAFETY: the socket is open, so its first field is there to read.
+        unsafe { (*self.0.as_ptr()).dispatch }
+    }
+
+    const fn as_ptr(self) -> *mut sys::Socket {
+        self.0.as_ptr()
+    }
+
+    fn basic(&self) -> &sys::BasicDispatch {
+        // SAFETY: every category's table begins with the basic one.
+        unsafe { &*self.dispatch().cast() }
+    }
+
+    fn listen(&self) -> &sys::ListenDispatch {
+        // SAFETY: the callers of this function are for listening sockets.
+        unsafe { &*self.dispatch().cast() }
+    }
+
+    fn connection(&self) -> &sys::ConnectionDispatch {
+        // SAFETY: the callers of this function are for connection-oriented sockets.
+        unsafe { &*self.dispatch().cast() }
+    }
+
+    /// Binds to a local address; a listening socket begins to listen. Source: *PFN_WSK_BIND*. `<= DISPATCH_LEVEL`.
+    ///
+    /// # Safety
+    /// The socket is of this category, open and not being closed; `address` is a whole `SOCKADDR` of the socket's family that stays
+    /// until the IRP completes; the module's terms for the IRP.
+    pub unsafe fn bind(
+        self,
+        category: Category,
+        address: NonNull<sys::SockAddr>,
+        irp: NonNull<sys::Irp>,
+    ) -> sys::NtStatus {
+        let bind = match category {
+            Category::Listen => self.listen().bind,
+            Category::Connection => self.connection().bind,
+        };
+        call!(bind, self.as_ptr(), address.as_ptr(), 0, irp.as_ptr())
+    }
+
+    /// Accepts a connection; the IRP's `IoStatus.Information` is the new socket. Source: *PFN_WSK_ACCEPT*. `<= DISPATCH_LEVEL`.
+    ///
+    /// # Safety
+    /// A listening socket, open and not being closed, with no other accept out; `local` and `remote` take a `SOCKADDR` of the
+    /// socket's family and stay until the IRP completes; the module's terms for the IRP.
+    pub unsafe fn accept(
+        self,
+        local: NonNull<sys::SockAddr>,
+        remote: NonNull<sys::SockAddr>,
+        irp: NonNull<sys::Irp>,
+    ) -> sys::NtStatus {
+        call!(
+            self.listen().accept,
+            self.as_ptr(),
+            0,
+            null_mut(),
+            null(),
+            local.as_ptr(),
+            remote.as_ptr(),
+            irp.as_ptr()
+        )
+    }
+
+    /// Connects a bound socket. Source: *PFN_WSK_CONNECT*. `<= DISPATCH_LEVEL`.
+    ///
+    /// # Safety
+    /// A connection-oriented socket, bound, open and not being closed; `address` as for [`bind`](Self::bind); the module's terms
+    /// for the IRP.
+    pub unsafe fn connect(self, address: NonNull<sys::SockAddr>, irp: NonNull<sys::Irp>) -> sys::NtStatus {
+        call!(
+            self.connection().connect,
+            self.as_ptr(),
+            address.as_ptr(),
+            0,
+            irp.as_ptr()
+        )
+    }
+
+    /// Sends; the IRP's `IoStatus.Information` is the number of bytes. Source: *PFN_WSK_SEND*. `<= DISPATCH_LEVEL`.
+    ///
+    /// # Safety
+    /// A connected socket, open and not being closed; `buffer` lies within its MDLs and stays, with them, until the IRP completes;
+    /// the module's terms for the IRP.
+    pub unsafe fn send(self, buffer: NonNull<sys::Buf>, flags: u32, irp: NonNull<sys::Irp>) -> sys::NtStatus {
+        call!(
+            self.connection().send,
+            self.as_ptr(),
+            buffer.as_ptr(),
+            flags,
+            irp.as_ptr()
+        )
+    }
+
+    /// Receives; the IRP's `IoStatus.Information` is the number of bytes, zero at the peer's graceful close.
+    /// Source: *PFN_WSK_RECEIVE*. `<= DISPATCH_LEVEL`.
+    ///
+    /// # Safety
+    /// As for [`send`](Self::send).
+    pub unsafe fn receive(self, buffer: NonNull<sys::Buf>, flags: u32, irp: NonNull<sys::Irp>) -> sys::NtStatus {
+        call!(
+            self.connection().receive,
+            self.as_ptr(),
+            buffer.as_ptr(),
+            flags,
+            irp.as_ptr()
+        )
+    }
+
+    /// Closes the socket: cancels what is out, and is abortive unless both directions were shut down before.
+    /// Source: *PFN_WSK_CLOSE_SOCKET*. `<= DISPATCH_LEVEL`, and never inside a callback or completion routine of the socket.
+    ///
+    /// # Safety
+    /// Nobody is in a call on the socket, nobody makes one afterwards, and it is closed this once; the module's terms for the IRP.
+    pub unsafe fn close(self, irp: NonNull<sys::Irp>) -> sys::NtStatus {
+        call!(self.basic().close_socket, self.as_ptr(), irp.as_ptr())
+    }
+}
