@@ -1,0 +1,58 @@
+//! `IoCancelIrp`, with the cancel spin lock held for the cancel routine as Windows does.
+//!
+//! Models "Canceling IRPs" and "Using the System's Cancel Spin Lock".
+
+use std::sync::atomic::Ordering;
+
+use super::{Header, header};
+use crate::call::{self, Stopped};
+use crate::nt::IRP;
+use crate::rules;
+use crate::thread::{LockKind, this};
+use crate::locks;
+
+/// `IoSetCancelRoutine`: sets the routine (0: none) and returns the one before.
+pub(crate) fn set_cancel_routine(irp: *mut IRP, routine: usize) -> usize {
+    // SAFETY: the caller owns the IRP.
+    unsafe { &*irp }.CancelRoutine.swap(routine, Ordering::AcqRel)
+}
+
+/// `IoCancelIrp`: true when the IRP had a cancel routine, which has run.
+pub(crate) fn cancel(irp: *mut IRP) -> Result<bool, Stopped> {
+    let saved = locks::acquire_cancel()?;
+    // SAFETY: the caller keeps the IRP; if it is none, the fault is the driver's.
+    let body = unsafe { &*irp };
+    if let Some(header) = header(irp) {
+        header.note("IoCancelIrp by", this().caller.get());
+    }
+    body.Cancel.store(1, Ordering::SeqCst);
+    let routine = body.CancelRoutine.swap(0, Ordering::AcqRel);
+    if routine == 0 {
+        locks::release_cancel(saved)?;
+        return Ok(false);
+    }
+    body.CancelIrql.set(saved);
+    if let Some(header) = header(irp) {
+        header.note("cancel routine", routine);
+    }
+    // SAFETY: the IRP is at a driver's location, or it would have no cancel routine.
+    let device = unsafe { &*body.current() }.DeviceObject.get();
+    // The routine may complete the IRP: its body is not touched any more.
+    let history = header(irp);
+    call::driver_any(routine, &[device as usize, irp as usize])?;
+    if this().locks().any(|lock| lock.kind == LockKind::Cancel) {
+        return Err(rules::record(
+            &rules::CANCEL_LOCK_NOT_RELEASED,
+            "a cancel routine returned holding the cancel spin lock",
+            history.map_or_else(Vec::new, Header::history),
+        ));
+    }
+    if this().irql.get() != saved {
+        return Err(rules::record(
+            &rules::IRQL_AT_RETURN,
+            format!("a cancel routine released the cancel spin lock to IRQL {}, not {saved}", this().irql.get()),
+            history.map_or_else(Vec::new, Header::history),
+        ));
+    }
+    Ok(true)
+}
