@@ -30,6 +30,12 @@ pub enum Command {
     /// Runs `wskctl demo` against the driver in the in-process kernel
     #[command(after_help = "Examples:\n  cargo lab demo\n  cargo lab demo -- --format json")]
     Demo(Demo),
+    /// Runs the driver and the harness in stock Wine: load, demo, kill a process, start again, unload
+    #[command(
+        after_help = "Examples:\n  cargo lab wine\n  cargo lab wine --format json\n  cargo lab wine --wine-debug \
+                            +ntoskrnl,+debugstr\n\nThe logs of each program are in target/lab/wine/log."
+    )]
+    Wine(Wine),
 }
 
 #[derive(Args)]
@@ -47,6 +53,16 @@ pub struct Demo {
     /// Passed on to `wskctl demo`
     #[arg(last = true)]
     pub arguments: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct Wine {
+    /// How to report
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Wine's WINEDEBUG: which of its messages go to the logs
+    #[arg(long, default_value = "-all", value_name = "CHANNELS", allow_hyphen_values = true)]
+    pub wine_debug: String,
 }
 
 /// How a command reports on its standard output.

@@ -1,5 +1,7 @@
 //! Child processes: every one is run to its end with its failure turned into an error that names it.
 
+pub mod bounded;
+
 use std::{
     env, io,
     path::Path,

@@ -11,6 +11,7 @@ mod demo;
 mod image;
 mod report;
 mod setup;
+mod wine;
 mod workspace;
 
 use std::process::ExitCode;
@@ -36,5 +37,6 @@ fn run(command: &cli::Command) -> Result<Outcome> {
         cli::Command::Setup => setup::run(&workspace),
         cli::Command::Build(options) => artifacts::run_command(&workspace, options),
         cli::Command::Demo(options) => demo::run(&workspace, options),
+        cli::Command::Wine(options) => wine::run(&workspace, options),
     }
 }

@@ -80,7 +80,7 @@ fn header_failures(image: &Image) -> Vec<Failure> {
 }
 
 fn section_failures(image: &Image) -> Vec<Failure> {
-    let both = image.sections.iter().filter(|section| section.write && section.execute);
+    let both = image.sections.iter().filter(|section| section.is_writable_code());
     both.map(|section| Failure {
         check: "writable-code",
         found: format!("section {} is both writable and executable", section.name),
@@ -140,13 +140,10 @@ mod tests {
     use crate::image::{Headers, Import, Section};
 
     fn driver() -> Image {
-        let section = |name: &str, write, execute| Section {
+        let section = |name: &str, characteristics| Section {
             name: name.to_owned(),
             size: 0x1000,
-            read: true,
-            write,
-            execute,
-            discardable: false,
+            characteristics,
         };
         let import = |module: &str, name: &str| Import {
             module: module.to_owned(),
@@ -154,7 +151,10 @@ mod tests {
         };
         Image {
             size: 0x4000,
-            sections: vec![section(".text", false, true), section(".data", true, false)],
+            sections: vec![
+                section(".text", pe::IMAGE_SCN_MEM_EXECUTE),
+                section(".data", pe::IMAGE_SCN_MEM_WRITE),
+            ],
             imports: vec![
                 import("ntoskrnl.exe", "IofCompleteRequest"),
                 import("netio.sys", "WskRegister"),
@@ -182,12 +182,11 @@ mod tests {
     }
 
     fn failed_with_import(module: &str, name: &str) -> Vec<&'static str> {
-        failed_after(|image| {
-            image.imports.push(Import {
-                module: module.to_owned(),
-                name: name.to_owned(),
-            })
-        })
+        let import = Import {
+            module: module.to_owned(),
+            name: name.to_owned(),
+        };
+        failed_after(|image| image.imports.push(import))
     }
 
     #[test]
@@ -223,7 +222,10 @@ mod tests {
 
     #[test]
     fn a_section_that_is_writable_and_executable_fails() {
-        assert_eq!(failed_after(|image| image.sections[0].write = true), ["writable-code"]);
+        assert_eq!(
+            failed_after(|image| image.sections[0].characteristics |= pe::IMAGE_SCN_MEM_WRITE),
+            ["writable-code"]
+        );
     }
 
     #[test]

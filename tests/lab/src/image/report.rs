@@ -74,6 +74,11 @@ fn print_events(path: &str, image: &Image, failures: &[Failure]) {
             json!({"event": "failed", "check": failure.check, "found": failure.found, "mend": failure.mend})
         );
     }
+    let sections: Vec<_> = image
+        .sections
+        .iter()
+        .map(|section| json!({"name": section.name, "size": section.size, "access": section.access()}))
+        .collect();
     let imports: Vec<_> = image
         .imports
         .iter()
@@ -87,7 +92,7 @@ fn print_events(path: &str, image: &Image, failures: &[Failure]) {
             "image": path,
             "size": image.size,
             "panic_paths": panic_paths(image),
-            "sections": image.sections,
+            "sections": sections,
             "imports": imports,
         })
     );

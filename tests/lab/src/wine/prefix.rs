@@ -1,0 +1,168 @@
+//! A Wine prefix of our own, with its server as our child: made afresh, and gone without a trace when it is dropped.
+
+use std::{
+    fs,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{
+    command::bounded::{Running, wait_for},
+    setup::Tools,
+};
+
+/// Making a prefix writes some hundreds of files.
+const CREATION: Duration = Duration::from_mins(3);
+/// For what takes a fraction of a second.
+const SHORT: Duration = Duration::from_mins(1);
+
+/// A running Wine session in its own prefix.
+pub struct Prefix<'a> {
+    tools: &'a Tools,
+    path: PathBuf,
+    debug: &'a str,
+    server: Option<Running>,
+    programs: usize,
+}
+
+impl<'a> Prefix<'a> {
+    /// Makes a prefix at `path`, instead of what is there, and starts its server. `debug` is Wine's `WINEDEBUG`.
+    pub fn create(tools: &'a Tools, path: &Path, debug: &'a str) -> Result<Self> {
+        let mut prefix = Self {
+            tools,
+            path: path.to_owned(),
+            debug,
+            server: None,
+            programs: 0,
+        };
+        prefix.end()?;
+        if path.exists() {
+            fs::remove_dir_all(path).with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+        fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
+        prefix.start_server()?;
+        prefix.run("wineboot", &["--init"], CREATION)?;
+        // The session that makes the prefix starts services before they are all written: begin a second one.
+        prefix.end()?;
+        prefix.start_server()?;
+        Ok(prefix)
+    }
+
+    /// A file or folder of drive C.
+    pub fn drive_c(&self, path: &str) -> PathBuf {
+        self.path.join("drive_c").join(path)
+    }
+
+    /// Starts a Windows program. Its process is the program itself, so killing it kills the Windows process.
+    pub fn start(&mut self, program: &str, arguments: &[&str]) -> Result<Running> {
+        self.programs += 1;
+        let name = format!(
+            "{:02}-{}",
+            self.programs,
+            Path::new(program).file_stem().unwrap_or_default().display()
+        );
+        let mut command = self.environment(&self.tools.wine);
+        Running::start(&name, command.arg(program).args(arguments), &self.logs())
+    }
+
+    /// Runs a Windows program to its end and gives what it wrote.
+    pub fn run(&mut self, program: &str, arguments: &[&str], limit: Duration) -> Result<String> {
+        let shown = format!("{program} {}", arguments.join(" "));
+        self.start(program, arguments)?
+            .finish(limit)
+            .with_context(|| format!("`{shown}` in Wine"))
+    }
+
+    fn logs(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
+    /// A command of Wine's in this prefix: no display, no offers to download anything, no menus.
+    fn environment(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env("WINEPREFIX", &self.path)
+            .env("WINEARCH", "win64")
+            .env("WINEDEBUG", self.debug)
+            .env("WINEDLLOVERRIDES", "mscoree,mshtml,winemenubuilder.exe=")
+            .env_remove("DISPLAY")
+            .env_remove("WAYLAND_DISPLAY");
+        command
+    }
+
+    /// The server stays when the last program ends, so that the driver does too.
+    fn start_server(&mut self) -> Result<()> {
+        let mut command = self.environment(&self.tools.wineserver);
+        self.server = Some(Running::start("wineserver", command.args(["-f", "-p"]), &self.logs())?);
+        Ok(())
+    }
+
+    /// Ends the session: the server ends its programs, and then itself.
+    fn end(&mut self) -> Result<()> {
+        if let Some(mut server) = self.server.take() {
+            Running::start(
+                "wineserver-k",
+                self.environment(&self.tools.wineserver).arg("-k"),
+                &self.logs(),
+            )?
+            .wait(SHORT)?;
+            server.wait(SHORT)?;
+        }
+        wait_for("the end of the prefix's last process", SHORT, || {
+            Ok(self.processes()?.is_empty().then_some(()))
+        })
+    }
+
+    /// Ends the session and makes sure that nothing of it is left.
+    pub fn close(mut self) -> Result<()> {
+        self.end()?;
+        let left = self.processes()?;
+        ensure!(left.is_empty(), "processes {left:?} of the Wine prefix are still there");
+        Ok(())
+    }
+
+    /// The ids of Wine's processes whose environment names this prefix. Only Wine's, because somebody may have set
+    /// `WINEPREFIX` in a shell, to look around in it.
+    fn processes(&self) -> Result<Vec<i32>> {
+        let wanted = [b"WINEPREFIX=", self.path.as_os_str().as_bytes()].concat();
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").context("cannot list processes")? {
+            let Ok(entry) = entry else { continue };
+            let is_wine = fs::read_link(entry.path().join("exe")).is_ok_and(|program| {
+                program
+                    .file_name()
+                    .is_some_and(|name| name.as_bytes().starts_with(b"wine"))
+            });
+            let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            // A process that has just ended has no environment any more, nor has one of somebody else's.
+            let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+            if is_wine && environment.split(|byte| *byte == 0).any(|variable| variable == wanted) {
+                found.push(id);
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Drop for Prefix<'_> {
+    /// The way out of a failure: what does not end when asked is killed, by its id.
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            let asked = self.environment(&self.tools.wineserver).arg("-k").status();
+            drop((asked, server));
+        }
+        for id in self.processes().unwrap_or_default() {
+            if let Some(process) = Pid::from_raw(id) {
+                // It may have ended meanwhile.
+                let _ = kill_process(process, Signal::KILL);
+            }
+        }
+    }
+}
