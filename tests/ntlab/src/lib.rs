@@ -24,8 +24,7 @@ mod locks;
 mod machine;
 mod memory;
 mod thread;
-#[path = "wsk_stub.rs"] // until src/wsk compiles: drop this line and the file
-mod wsk;
+pub mod wsk;
 
 pub use machine::{Machine, Options};
 pub use rules::{Rule, Violation};

@@ -138,6 +138,7 @@ impl Inner {
     /// Stops the machine: its threads leave at their next call, sleeping ones are woken.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
+        self.wsk.stop();
     }
 
     /// Notes a violation and stops the machine.

@@ -1,0 +1,120 @@
+//! The provider's functions that make sockets: WskSocket and WskSocketConnect; and WskControlClient.
+//!
+//! One idea: IoStatus.Information of the IRP is the only place that a new socket's pointer appears in.
+//!
+//! Source: *WskSocket*, *WskSocketConnect*, *WskControlClient*, *WSK Address Families*.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use wsk::sys;
+
+use super::host::Host;
+use super::registration::Client;
+use super::socket::{Category, New, Phase};
+use super::status::{self, Status};
+use super::{Provider, dispatch};
+
+pub extern "win64" fn socket(
+    client: *mut sys::Client,
+    family: sys::AddressFamily,
+    kind: u16,
+    protocol: u32,
+    flags: u32,
+    _context: *mut c_void,
+    _dispatch: *const c_void,
+    _process: *mut sys::Process,
+    _thread: *mut sys::Thread,
+    _security: *mut sys::SecurityDescriptor,
+    irp: *mut sys::Irp,
+) -> Status {
+    dispatch::client_call("WskSocket", client, irp, |provider, client, request| {
+        match provider.open(client, family, kind, protocol, flags) {
+            Ok(object) => provider.conclude(request, status::SUCCESS, object),
+            Err(status) => provider.conclude(request, status, 0),
+        }
+    })
+}
+
+pub extern "win64" fn socket_connect(
+    client: *mut sys::Client,
+    _kind: u16,
+    _protocol: u32,
+    _local: *mut sys::SockAddr,
+    _remote: *mut sys::SockAddr,
+    _flags: u32,
+    _context: *mut c_void,
+    _dispatch: *const sys::ClientConnectionDispatch,
+    _process: *mut sys::Process,
+    _thread: *mut sys::Thread,
+    _security: *mut sys::SecurityDescriptor,
+    irp: *mut sys::Irp,
+) -> Status {
+    dispatch::client_call("WskSocketConnect", client, irp, |provider, _, request| {
+        provider.conclude(request, status::NOT_IMPLEMENTED, 0)
+    })
+}
+
+pub extern "win64" fn control_client(
+    client: *mut sys::Client,
+    _code: u32,
+    _input_size: usize,
+    _input: *mut c_void,
+    _output_size: usize,
+    _output: *mut c_void,
+    _returned: *mut usize,
+    irp: *mut sys::Irp,
+) -> Status {
+    if irp.is_null() {
+        return status::NOT_IMPLEMENTED;
+    }
+    dispatch::client_call("WskControlClient", client, irp, |provider, _, request| {
+        provider.conclude(request, status::NOT_IMPLEMENTED, 0)
+    })
+}
+
+impl Provider {
+    /// Makes a socket; the result is its address for the driver.
+    fn open(
+        &self,
+        client: &Arc<Client>,
+        family: sys::AddressFamily,
+        kind: u16,
+        protocol: u32,
+        flags: u32,
+    ) -> Result<usize, Status> {
+        if self.is_lost() {
+            return Err(status::DEVICE_NOT_READY);
+        }
+        let category = Category::from_flags(flags).ok_or(status::INVALID_PARAMETER)?;
+        if family != sys::AF_INET && family != sys::AF_INET6 {
+            return Err(status::PROTOCOL_NOT_SUPPORTED);
+        }
+        let tcp = match (kind, protocol) {
+            (sys::SOCK_STREAM, sys::IPPROTO_TCP) => true,
+            (sys::SOCK_DGRAM, sys::IPPROTO_UDP) => false,
+            _ => return Err(status::PROTOCOL_NOT_SUPPORTED),
+        };
+        let fits = match category {
+            Category::Basic => true,
+            Category::Datagram => !tcp,
+            Category::Listen | Category::Connection | Category::Stream => tcp,
+        };
+        if !fits {
+            return Err(status::INVALID_PARAMETER);
+        }
+        let new = New {
+            category,
+            family,
+            tcp,
+            client: Arc::clone(client),
+            phase: Phase::Unbound,
+            local: None,
+            remote: None,
+        };
+        let socket = Host::new(tcp, family == sys::AF_INET6).and_then(|host| self.add_socket(host, new));
+        socket
+            .map(|socket| socket.object() as usize)
+            .map_err(|error| status::of_host(&error))
+    }
+}

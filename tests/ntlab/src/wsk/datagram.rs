@@ -1,0 +1,139 @@
+//! Datagrams: WskSendTo and WskReceiveFrom.
+//!
+//! One idea: a datagram goes or comes whole or not at all; one that does not fit the buffer fills it and says so.
+//!
+//! Source: *WskSendTo*, *WskReceiveFrom*, *WskSendMessages*.
+
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+
+use wsk::sys;
+
+use super::Provider;
+use super::buffers::Buffer;
+use super::lanes::{Op, Outcome};
+use super::socket::{Category, Inner, Phase, Socket};
+use super::status::{self, Status};
+use super::{address, dispatch};
+
+const DATAGRAM: &[Category] = &[Category::Datagram];
+/// `MSG_TRUNC`.
+const TRUNCATED: u32 = 0x100;
+
+pub extern "win64" fn send_to(
+    socket: *mut sys::Socket,
+    buffer: *mut sys::Buf,
+    _flags: u32,
+    remote: *mut sys::SockAddr,
+    _control_length: u32,
+    _control: *mut sys::ControlHeader,
+    irp: *mut sys::Irp,
+) -> Status {
+    dispatch::socket_call("WskSendTo", socket, DATAGRAM, irp, |provider, socket, request| {
+        // SAFETY: the driver passes a WSK_BUF with a valid MDL chain.
+        let buffer = unsafe { Buffer::read("WskSendTo", buffer) }?;
+        // SAFETY: the driver passes a SOCKADDR of the socket's family.
+        let remote = unsafe { address::read(remote, socket.family) };
+        match remote.and_then(|remote| address::inside_the_lab(remote, status::NETWORK_UNREACHABLE)) {
+            Ok(remote) => socket.submit(provider, request, Op::SendTo { buffer, remote }),
+            Err(status) => provider.conclude(request, status, 0),
+        }
+    })
+}
+
+pub extern "win64" fn receive_from(
+    socket: *mut sys::Socket,
+    buffer: *mut sys::Buf,
+    _flags: u32,
+    remote: *mut sys::SockAddr,
+    control_length: *mut u32,
+    _control: *mut sys::ControlHeader,
+    flags: *mut u32,
+    irp: *mut sys::Irp,
+) -> Status {
+    dispatch::socket_call("WskReceiveFrom", socket, DATAGRAM, irp, |provider, socket, request| {
+        // SAFETY: the driver passes a WSK_BUF with a valid MDL chain.
+        let buffer = unsafe { Buffer::read("WskReceiveFrom", buffer) }?;
+        socket.submit(
+            provider,
+            request,
+            Op::ReceiveFrom {
+                buffer,
+                remote,
+                control_length,
+                flags,
+            },
+        )
+    })
+}
+
+pub extern "win64" fn send_messages(
+    socket: *mut sys::Socket,
+    _buffers: *mut sys::BufList,
+    _flags: u32,
+    _remote: *mut sys::SockAddr,
+    _control_length: u32,
+    _control: *mut sys::ControlHeader,
+    irp: *mut sys::Irp,
+) -> Status {
+    dispatch::socket_call("WskSendMessages", socket, DATAGRAM, irp, |provider, _, request| {
+        provider.conclude(request, status::NOT_IMPLEMENTED, 0)
+    })
+}
+
+impl Socket {
+    /// Sends one datagram.
+    pub fn send_to(provider: &Provider, inner: &Inner, buffer: &Buffer, remote: SocketAddr) -> Outcome {
+        let (Phase::Bound, Some(host)) = (inner.phase, &inner.host) else {
+            return Outcome::Done(inner.phase.refusal(), 0);
+        };
+        // SAFETY: the driver leaves the buffer alone until the IRP is completed.
+        let sent = unsafe { host.send_to(&buffer.segments, remote) };
+        if let Ok(count) = sent {
+            provider.totals.bytes_sent.fetch_add(count as u64, Ordering::Relaxed);
+        }
+        sent.map(|count| (status::SUCCESS, count)).into()
+    }
+
+    /// Receives one datagram.
+    pub fn receive_from(
+        provider: &Provider,
+        inner: &Inner,
+        buffer: &Buffer,
+        remote: *mut sys::SockAddr,
+        control_length: *mut u32,
+        flags: *mut u32,
+    ) -> Outcome {
+        let (Phase::Bound, Some(host)) = (inner.phase, &inner.host) else {
+            return Outcome::Done(inner.phase.refusal(), 0);
+        };
+        // SAFETY: the driver leaves the buffer alone until the IRP is completed.
+        let received = unsafe { host.receive_from(&buffer.segments) };
+        received
+            .map(|(count, from, truncated)| {
+                provider
+                    .totals
+                    .bytes_received
+                    .fetch_add(count as u64, Ordering::Relaxed);
+                // SAFETY: the driver gave NULL or a place for an address of the socket's family, until the IRP is completed.
+                unsafe { address::write(remote, from) };
+                if !control_length.is_null() {
+                    // SAFETY: the driver keeps the variable valid until the IRP is completed.
+                    unsafe { control_length.write(0) };
+                }
+                if !flags.is_null() {
+                    // SAFETY: as above.
+                    unsafe { flags.write(if truncated { TRUNCATED } else { 0 }) };
+                }
+                (
+                    if truncated {
+                        status::BUFFER_OVERFLOW
+                    } else {
+                        status::SUCCESS
+                    },
+                    count,
+                )
+            })
+            .into()
+    }
+}

@@ -1,0 +1,54 @@
+//! What the provider asks of the kernel underneath it.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use super::Provider;
+use crate::call::Stopped;
+use crate::locks;
+use crate::machine;
+use crate::nt;
+
+thread_local! {
+    static COMPLETIONS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// The provider of the machine that the calling thread runs for.
+pub fn provider() -> Arc<Provider> {
+    Arc::clone(&machine::current().wsk.provider)
+}
+
+/// A number from the machine's seed.
+pub fn random() -> u64 {
+    machine::current().random()
+}
+
+/// Starts a thread of the machine.
+pub fn spawn(name: &'static str, body: impl FnOnce() + Send + 'static) {
+    machine::current().share().spawn(name, body);
+}
+
+/// `IoSetCancelRoutine`.
+pub fn set_cancel_routine(irp: *mut nt::IRP, routine: usize) -> usize {
+    crate::irp::set_cancel_routine(irp, routine)
+}
+
+/// `IoReleaseCancelSpinLock(Irp->CancelIrql)`, in a cancel routine.
+pub fn release_cancel_lock(irp: *mut nt::IRP) -> Result<(), Stopped> {
+    // SAFETY: the IRP is the provider's while its cancel routine has not completed it.
+    let irql = unsafe { &*irp }.CancelIrql.get();
+    locks::release_cancel(irql)
+}
+
+/// Runs `body`, which runs completion routines.
+pub fn in_completion<R>(body: impl FnOnce() -> R) -> R {
+    COMPLETIONS.set(COMPLETIONS.get() + 1);
+    let result = body();
+    COMPLETIONS.set(COMPLETIONS.get() - 1);
+    result
+}
+
+/// Whether the thread runs a completion routine of an IRP that the provider completes.
+pub fn completing() -> bool {
+    COMPLETIONS.get() != 0
+}

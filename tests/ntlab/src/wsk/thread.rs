@@ -1,0 +1,166 @@
+//! The network thread: the only one that waits for the host's sockets, and the one on which IRPs are completed later.
+//!
+//! One idea: it holds no lock while it completes an IRP, since the completion routine is the driver's code and may call
+//! anything.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use parking_lot::Mutex;
+
+use super::kernel;
+use super::request::Finished;
+use super::{Order, Provider, host};
+
+/// The token of the waker; sockets' numbers begin above it.
+const WAKER: Token = Token(0);
+/// Events taken from the host at once.
+const EVENTS: usize = 1024;
+/// How often a connection is asked whether its FIN has been acknowledged, beside the host's own news.
+const FIN_INTERVAL: Duration = Duration::from_millis(5);
+/// A turn of the thread while IRPs are held back.
+const HOLD_INTERVAL: Duration = Duration::from_millis(1);
+
+/// What other threads give to the network thread.
+pub(crate) struct Network {
+    registry: Registry,
+    waker: Waker,
+    finished: Mutex<Vec<Finished>>,
+    /// Numbers of sockets that wait for the acknowledgement of their FIN.
+    fins: Mutex<HashSet<usize>>,
+    stopping: AtomicBool,
+}
+
+impl Network {
+    /// Completes an IRP later.
+    pub fn finish(&self, finished: Finished) {
+        self.finished.lock().push(finished);
+        self.wake();
+    }
+
+    /// Asks the host for news of a socket.
+    pub fn watch(&self, fd: RawFd, number: usize) -> io::Result<()> {
+        self.registry.register(
+            &mut SourceFd(&fd),
+            Token(number),
+            Interest::READABLE | Interest::WRITABLE,
+        )
+    }
+
+    /// Asks again soon whether the socket's FIN has been acknowledged.
+    pub fn await_fin(&self, number: usize) {
+        if self.fins.lock().insert(number) {
+            self.wake();
+        }
+    }
+
+    /// Ends the thread.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        // The waker fails only when its counter is full, and then the thread wakes anyhow.
+        let _ = self.waker.wake();
+    }
+
+    fn timeout(&self, held: bool) -> Option<Duration> {
+        if held {
+            Some(HOLD_INTERVAL)
+        } else if self.fins.lock().is_empty() {
+            None
+        } else {
+            Some(FIN_INTERVAL)
+        }
+    }
+}
+
+impl Provider {
+    /// Starts the network thread, once for each machine.
+    pub(crate) fn start(self: &Arc<Self>) {
+        let mut poll = None;
+        self.network.get_or_init(|| {
+            host::raise_descriptor_limit();
+            let (found, network) = new().expect("the host's epoll");
+            poll = Some(found);
+            network
+        });
+        if let Some(poll) = poll {
+            let provider = Arc::clone(self);
+            kernel::spawn("WSK network", move || run(&provider, poll));
+        }
+    }
+}
+
+fn new() -> io::Result<(Poll, Network)> {
+    let poll = Poll::new()?;
+    let network = Network {
+        registry: poll.registry().try_clone()?,
+        waker: Waker::new(poll.registry(), WAKER)?,
+        finished: Mutex::default(),
+        fins: Mutex::default(),
+        stopping: AtomicBool::new(false),
+    };
+    Ok((poll, network))
+}
+
+fn run(provider: &Arc<Provider>, mut poll: Poll) {
+    let network = provider.network();
+    let mut events = Events::with_capacity(EVENTS);
+    let mut held = Vec::new();
+    while !network.stopping.load(Ordering::SeqCst) {
+        if let Err(error) = poll.poll(&mut events, network.timeout(!held.is_empty())) {
+            assert_eq!(error.kind(), io::ErrorKind::Interrupted, "the host's epoll failed");
+            continue;
+        }
+        for event in &events {
+            pump(provider, event.token().0);
+        }
+        let fins = std::mem::take(&mut *network.fins.lock());
+        for number in fins {
+            pump(provider, number);
+        }
+        held.append(&mut network.finished.lock());
+        if complete_some(provider, &mut held).is_err() {
+            return; // the machine has stopped: nobody waits for what is left
+        }
+    }
+}
+
+fn pump(provider: &Arc<Provider>, number: usize) {
+    let socket = provider.sockets.lock().by_number(number);
+    if let Some(socket) = socket {
+        socket.pump(provider);
+    }
+}
+
+/// Completes what may be completed now; the rest stays.
+fn complete_some(provider: &Arc<Provider>, held: &mut Vec<Finished>) -> Result<(), crate::call::Stopped> {
+    let order = provider.options.lock().order;
+    if order == Order::Any {
+        shuffle(held);
+    }
+    let (due, rest) = std::mem::take(held)
+        .into_iter()
+        .partition(|finished| finished.hold == 0);
+    *held = rest;
+    for finished in held.iter_mut() {
+        finished.hold -= 1;
+    }
+    let due: Vec<Finished> = due;
+    due.into_iter().try_for_each(|finished| provider.complete(finished))
+}
+
+fn shuffle(held: &mut [Finished]) {
+    for index in (1..held.len()).rev() {
+        let other = kernel::random() % (index as u64 + 1);
+        held.swap(index, usize::try_from(other).unwrap_or(index));
+    }
+}
