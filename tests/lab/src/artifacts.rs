@@ -60,7 +60,7 @@ pub fn build_sound_driver(workspace: &Workspace, tools: &Tools, profile: Profile
 
 /// A cargo command on the driver's package, for its target and in its environment.
 pub fn driver_cargo(workspace: &Workspace, tools: &Tools, subcommand: &str) -> Command {
-    let mut command = cross_cargo(workspace, subcommand);
+    let mut command = lab_cargo(workspace, subcommand);
     command
         .args([
             "--package",
@@ -101,7 +101,7 @@ fn driver_rustflags(workspace: &Workspace) -> Vec<String> {
 }
 
 /// A cargo command in a target folder of its own, with nobody's flags from outside.
-pub fn cross_cargo(workspace: &Workspace, subcommand: &str) -> Command {
+pub fn lab_cargo(workspace: &Workspace, subcommand: &str) -> Command {
     let mut command = cargo();
     command
         .current_dir(workspace.root())
@@ -123,7 +123,7 @@ fn profile_arguments(profile: Profile) -> &'static [&'static str] {
 /// Builds wskctl.exe, and beside it the one system library that Wine lacks.
 pub fn build_windows_harness(workspace: &Workspace, tools: &Tools) -> Result<PathBuf> {
     progress("building wskctl.exe");
-    run(cross_cargo(workspace, "build").args(["--package", "wskctl", "--release", "--target", toolchain::HARNESS]))?;
+    run(lab_cargo(workspace, "build").args(["--package", "wskctl", "--release", "--target", toolchain::HARNESS]))?;
     let harness = workspace.windows_wskctl();
     files::copy(
         &workspace.build().join(toolchain::HARNESS).join("release/wskctl.exe"),
@@ -152,7 +152,7 @@ fn build_bcrypt_primitives(folder: &Path, tools: &Tools) -> Result<PathBuf> {
 /// Builds the harness for this machine.
 pub fn build_native_harness(workspace: &Workspace) -> Result<PathBuf> {
     progress("building wskctl");
-    run(cross_cargo(workspace, "build").args(["--package", "wskctl", "--release"]))?;
+    run(lab_cargo(workspace, "build").args(["--package", "wskctl", "--release"]))?;
     let harness = workspace.native_wskctl();
     let built = workspace.build().join("release/wskctl");
     // A hard link would be written through by the next build, so this is a copy; it keeps the permission to run.

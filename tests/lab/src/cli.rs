@@ -36,6 +36,18 @@ pub enum Command {
                             +ntoskrnl,+debugstr\n\nThe logs of each program are in target/lab/wine/log."
     )]
     Wine(Wine),
+    /// Runs every test there is: host, in-process kernel, Wine
+    #[command(
+        after_help = "Examples:\n  cargo lab test\n  cargo lab test --host\n  cargo lab test --lab -- wsp_\n\nThe last \
+                            line is the sum: `N passed, N failed`."
+    )]
+    Test(Test),
+    /// Runs clippy, warnings denied, on what is built for this machine and for Windows
+    #[command(after_help = "Example:\n  cargo lab clippy")]
+    Clippy,
+    /// Compares the structures written by hand in Rust with the C headers
+    #[command(after_help = "Example:\n  cargo lab layouts")]
+    Layouts,
 }
 
 #[derive(Args)]
@@ -51,6 +63,22 @@ pub struct Build {
 #[derive(Args)]
 pub struct Demo {
     /// Passed on to `wskctl demo`
+    #[arg(last = true)]
+    pub arguments: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct Test {
+    /// Only the tests that need nothing but Rust
+    #[arg(long)]
+    pub host: bool,
+    /// Only the tests on the driver in the in-process kernel, and the layouts
+    #[arg(long)]
+    pub lab: bool,
+    /// Only the tests in Wine
+    #[arg(long)]
+    pub wine: bool,
+    /// Passed on to the host's and the lab's test programs
     #[arg(last = true)]
     pub arguments: Vec<String>,
 }

@@ -6,11 +6,14 @@
 
 mod artifacts;
 mod cli;
+mod clippy;
 mod command;
 mod demo;
 mod image;
+mod layouts;
 mod report;
 mod setup;
+mod tests;
 mod wine;
 mod workspace;
 
@@ -37,6 +40,9 @@ fn run(command: &cli::Command) -> Result<Outcome> {
         cli::Command::Setup => setup::run(&workspace),
         cli::Command::Build(options) => artifacts::run_command(&workspace, options),
         cli::Command::Demo(options) => demo::run(&workspace, options),
+        cli::Command::Test(options) => tests::run(&workspace, options),
+        cli::Command::Clippy => clippy::run(&workspace),
+        cli::Command::Layouts => layouts::run(&workspace),
         cli::Command::Wine(options) => wine::run(&workspace, options),
     }
 }

@@ -1,6 +1,10 @@
 //! Files that are left alone when they already are what they should be, so that nothing built from them is built again.
 
-use std::{fs, os::unix, path::Path};
+#[cfg(unix)]
+use std::os::unix::fs::symlink;
+#[cfg(windows)]
+use std::os::windows::fs::symlink_file as symlink;
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 
@@ -20,7 +24,7 @@ pub fn link(path: &Path, target: &Path) -> Result<()> {
         return Ok(());
     }
     clear(path)?;
-    unix::fs::symlink(target, path).with_context(|| format!("cannot link {} to {}", path.display(), target.display()))
+    symlink(target, path).with_context(|| format!("cannot link {} to {}", path.display(), target.display()))
 }
 
 /// Copies `from` to `to` unless they are the same already.

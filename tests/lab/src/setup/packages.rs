@@ -121,7 +121,7 @@ fn install() -> Result<()> {
              program can do it by itself only where there is apt-get"
         ))
     })?;
-    if !rustix::process::geteuid().is_root() {
+    if output_of(Command::new("id").arg("-u"))?.trim() != "0" {
         let packages = wanted_packages()
             .unwrap_or_else(|_| packages_with(LLVM_VERSIONS[0]))
             .join(" ");

@@ -2,14 +2,12 @@
 
 use std::{
     fs,
-    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
     command::bounded::{Running, wait_for},
@@ -128,15 +126,15 @@ impl<'a> Prefix<'a> {
 
     /// The ids of Wine's processes whose environment names this prefix. Only Wine's, because somebody may have set
     /// `WINEPREFIX` in a shell, to look around in it.
-    fn processes(&self) -> Result<Vec<i32>> {
-        let wanted = [b"WINEPREFIX=", self.path.as_os_str().as_bytes()].concat();
+    fn processes(&self) -> Result<Vec<u32>> {
+        let wanted = [b"WINEPREFIX=", self.path.as_os_str().as_encoded_bytes()].concat();
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").context("cannot list processes")? {
             let Ok(entry) = entry else { continue };
             let is_wine = fs::read_link(entry.path().join("exe")).is_ok_and(|program| {
                 program
                     .file_name()
-                    .is_some_and(|name| name.as_bytes().starts_with(b"wine"))
+                    .is_some_and(|name| name.as_encoded_bytes().starts_with(b"wine"))
             });
             let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
                 continue;
@@ -159,10 +157,8 @@ impl Drop for Prefix<'_> {
             drop((asked, server));
         }
         for id in self.processes().unwrap_or_default() {
-            if let Some(process) = Pid::from_raw(id) {
-                // It may have ended meanwhile.
-                let _ = kill_process(process, Signal::KILL);
-            }
+            // It may have ended meanwhile.
+            let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
         }
     }
 }

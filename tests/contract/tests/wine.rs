@@ -1,0 +1,39 @@
+//! The real `.sys` in stock Wine: somebody else's WSK, a real user process, a real kill.
+//!
+//! `cargo lab wine` does the work; this judges its summary. It is ignored unless asked for, because it takes Wine:
+//! `cargo lab test` asks for it.
+
+use std::{env, process::Command};
+
+use serde_json::Value;
+
+/// contract: WSA-2, WSA-10, WSP-8, WSP-9, CARD-1, CARD-3, CARD-5 in Wine.
+#[test]
+#[ignore = "needs Wine: run `cargo lab test --wine`"]
+fn the_driver_serves_a_real_process_in_wine_and_survives_its_death() {
+    let lab = env::var_os("LAB").expect("LAB names the program behind `cargo lab`");
+    let output = Command::new(lab)
+        .args(["wine", "--format", "json"])
+        .output()
+        .expect("`cargo lab wine` starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    print!("{text}");
+    assert!(
+        output.status.success(),
+        "{}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+
+    let summary: Value = serde_json::from_str(text.lines().last().unwrap_or_default()).expect("the last line is JSON");
+    assert_eq!(summary["event"], "summary");
+    assert_eq!(summary["backend"], "wine");
+    assert_eq!(summary["result"], "ok");
+    assert_eq!(summary["references"], 3);
+    assert_eq!(summary["survived_kill"], true);
+    let pending = summary["pending_at_last_cleanup"]
+        .as_u64()
+        .expect("the demo counts what was pending");
+    assert!(pending > 0, "nothing was pending at the last cleanup");
+    assert_eq!(summary["cancelled"], pending, "every pending request ends cancelled");
+}
