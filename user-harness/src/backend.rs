@@ -1,0 +1,196 @@
+//! Where the driver runs: the choice that the command line makes, and the device that comes of it.
+
+use crate::{Cause, Error, Exit, device::Device};
+use std::path::PathBuf;
+
+#[cfg(any())]
+use crate::device::lab::{Lab, LabProcess};
+#[cfg(windows)]
+use crate::device::windows::{self, WindowsDevice};
+
+/// A kind of backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Kind {
+    /// The device of this machine's driver (Windows)
+    Device,
+    /// The driver's image inside this process, on ntlab's kernel (Linux)
+    Lab,
+}
+
+impl Default for Kind {
+    fn default() -> Self {
+        if cfg!(windows) { Self::Device } else { Self::Lab }
+    }
+}
+
+impl Kind {
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::Lab => "lab",
+        }
+    }
+}
+
+/// Which backend, and what the lab needs to know.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    /// The backend.
+    pub kind: Kind,
+    /// The lab's driver image. Otherwise `WSKCLIENT_SYS`, otherwise what `cargo lab build` left in this workspace.
+    pub driver: Option<PathBuf>,
+    /// The lab's seed.
+    pub seed: u64,
+}
+
+/// An open backend.
+pub struct Backend(Inner);
+
+enum Inner {
+    #[cfg(windows)]
+    Device(WindowsDevice),
+    #[cfg(any())]
+    Lab { lab: Lab, process: LabProcess },
+    #[cfg(not(windows))]
+    #[expect(dead_code, reason = "there is no value of it")]
+    Nowhere(std::convert::Infallible),
+}
+
+/// What the lab's rules say when all is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Rules broken.
+    pub violations: usize,
+    /// Things still live at unload: pool, IRPs, objects.
+    pub leaks: usize,
+    /// The report, for a person.
+    pub report: String,
+}
+
+impl Verdict {
+    /// Whether no rule was broken and nothing leaked.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.violations == 0 && self.leaks == 0
+    }
+}
+
+impl Choice {
+    /// Opens the backend: for the lab, loads and starts the driver.
+    ///
+    /// # Errors
+    /// The backend is not for this system, there is no driver image, or the driver does not start.
+    pub fn open(&self) -> Result<Backend, Error> {
+        match self.kind {
+            #[cfg(windows)]
+            Kind::Device => Ok(Backend(Inner::Device(WindowsDevice))),
+            #[cfg(any())]
+            Kind::Lab => {
+                let lab = Lab::start(&self.image()?, self.seed)?;
+                let process = lab.process();
+                Ok(Backend(Inner::Lab { lab, process }))
+            }
+            other => {
+                let home = if other == Kind::Lab {
+                    "Linux on x86-64"
+                } else {
+                    "Windows"
+                };
+                let why = format!("the {} backend exists on {home} only", other.name());
+                Err(Error::new("open the backend", Cause::Elsewhere(why)))
+            }
+        }
+    }
+
+    /// The driver image to load.
+    #[cfg(any())]
+    fn image(&self) -> Result<PathBuf, Error> {
+        use std::{env, path::Path};
+        const BUILT: &str = "target/lab/out/release/wskclient.sys";
+        if let Some(path) = &self.driver {
+            return Ok(path.clone());
+        }
+        if let Some(path) = env::var_os("WSKCLIENT_SYS") {
+            return Ok(path.into());
+        }
+        let starts = [env::current_dir().ok(), env::current_exe().ok()];
+        let built = |start: &PathBuf| {
+            start
+                .ancestors()
+                .map(|folder| folder.join(BUILT))
+                .find(|path: &PathBuf| Path::is_file(path))
+        };
+        starts.iter().flatten().find_map(built).ok_or_else(|| {
+            let why = format!("there is no {BUILT} in this folder or above it");
+            Error::new("find the driver", Cause::Absent(why))
+        })
+    }
+}
+
+impl Backend {
+    /// The device, as one process sees it.
+    #[must_use]
+    pub fn device(&self) -> &dyn Device {
+        match &self.0 {
+            #[cfg(windows)]
+            Inner::Device(device) => device,
+            #[cfg(any())]
+            Inner::Lab { process, .. } => process,
+            #[cfg(not(windows))]
+            Inner::Nowhere(never) => match *never {},
+        }
+    }
+
+    /// Whether closing a kernel socket resets its peer, as WSK has it. Wine's provider lets the peer see the end of the stream.
+    #[must_use]
+    pub fn close_is_abortive(&self) -> bool {
+        match &self.0 {
+            #[cfg(windows)]
+            Inner::Device(_) => !windows::is_wine(),
+            #[cfg(any())]
+            Inner::Lab { .. } => true,
+            #[cfg(not(windows))]
+            Inner::Nowhere(never) => match *never {},
+        }
+    }
+
+    /// Ends the process and, in the lab, unloads the driver and asks the rules.
+    #[must_use]
+    pub fn finish(self) -> Option<Verdict> {
+        match self.0 {
+            #[cfg(windows)]
+            Inner::Device(_) => None,
+            #[cfg(any())]
+            Inner::Lab { lab, process } => {
+                process.process().exit();
+                Some(lab.finish())
+            }
+            #[cfg(not(windows))]
+            Inner::Nowhere(never) => match never {},
+        }
+    }
+
+    /// Ends the process and makes an error of what the lab's rules have to say.
+    ///
+    /// # Errors
+    /// A rule was broken, or something leaked.
+    pub fn finish_clean(self) -> Result<(), Error> {
+        match self.finish() {
+            Some(verdict) if !verdict.is_clean() => Err(verdict.into_error()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Verdict {
+    /// The error that a verdict which is not clean stands for; its [`Exit`] is [`Exit::Violation`].
+    #[must_use]
+    pub fn into_error(self) -> Error {
+        let what = format!("{} rule(s) broken, {} leak(s)", self.violations, self.leaks);
+        let error = Error::new(what, Cause::Lab(self.report));
+        debug_assert_eq!(error.exit(), Exit::Violation);
+        error
+    }
+}

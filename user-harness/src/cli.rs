@@ -1,0 +1,110 @@
+//! The command line.
+
+use crate::{
+    backend::{Choice, Kind},
+    output::Format,
+};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Drives wskclient.sys: sockets that live in the kernel, started up and cleaned up as Winsock is
+#[derive(Parser)]
+#[command(
+    name = "wskctl",
+    version,
+    after_help = EXAMPLES_AND_CODES,
+    max_term_width = 100,
+)]
+pub struct Wskctl {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES_AND_CODES: &str = "\
+Examples:
+  wskctl status                        what the driver holds
+  wskctl demo                          startup, traffic, last cleanup, restart: shown step by step
+  wskctl --format json demo | tail -1  the demo's summary
+  wskctl --backend lab --driver target/lab/out/debug/wskclient.sys demo
+
+Exit codes:
+  0  it worked
+  1  it did not: the error says what failed
+  2  the command line has no meaning
+  3  there is no device, or no driver to load
+  4  the device does not admit you: use an elevated prompt
+  5  the driver is too old or too new for this wskctl
+  6  the driver broke a rule of the lab: the report is on standard error";
+
+#[derive(Args)]
+pub(crate) struct Global {
+    /// How to report on standard output
+    #[arg(
+        long,
+        value_enum,
+        value_name = "human|json",
+        hide_possible_values = true,
+        default_value_t,
+        global = true
+    )]
+    pub format: Format,
+    /// Where the driver runs: in Windows, or in this process
+    #[arg(
+        long,
+        value_enum,
+        value_name = "device|lab",
+        hide_possible_values = true,
+        default_value_t,
+        global = true
+    )]
+    pub backend: Kind,
+    /// The lab's driver image [default: `WSKCLIENT_SYS`, or this workspace's]
+    #[arg(long, value_name = "PATH", global = true)]
+    pub driver: Option<PathBuf>,
+    /// The lab's seed: the same seed makes the same choices
+    #[arg(long, value_name = "N", default_value_t = 1, global = true)]
+    pub seed: u64,
+}
+
+impl Global {
+    pub fn choice(&self) -> Choice {
+        Choice {
+            kind: self.backend,
+            driver: self.driver.clone(),
+            seed: self.seed,
+        }
+    }
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Shows what the driver holds: references, sockets, requests
+    #[command(after_help = "Examples:\n  wskctl status\n  wskctl --format json status")]
+    Status,
+    /// Shows the life of the driver: three startups, real traffic, the last cleanup, a restart
+    #[command(
+        after_help = "Examples:\n  wskctl demo\n  wskctl --format json demo\n\nThe peers are TCP programs on 127.0.0.1 in \
+                      threads of this process. With --format json the last line is the summary;\nits fields are null where \
+                      the backend can't supply them."
+    )]
+    Demo,
+    /// Holds references, sockets and pending requests until it is killed
+    #[command(
+        after_help = "Examples:\n  wskctl hold --seconds 5\n  wskctl --format json hold\n\nTells on one line when everything is \
+                      pending. Ctrl-C, or the end of the time, cleans up as a program should; killing it leaves that to the \
+                      driver."
+    )]
+    Hold(Hold),
+}
+
+#[derive(Args)]
+pub(crate) struct Hold {
+    /// How long
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    pub seconds: u64,
+    /// How many connections, each with a receive pending
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub connections: u16,
+}

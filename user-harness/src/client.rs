@@ -1,0 +1,235 @@
+//! A client of the driver: the process's view through one handle, with Winsock's calls.
+//!
+//! Clones share the handle, and may be used from any thread. A call waits up to [`Client::patience`]; each has a form that starts the
+//! request and returns the [`Operation`].
+
+use crate::{
+    Cause, Error, Operation, Reply, Socket,
+    abi::{
+        AF_INET, Cleanup, Ioctl, Ledger, PROTOCOL_VERSION, Provider, Role, SocketOpen, SocketReply, Startup,
+        StartupReply, VersionReply, WinsockVersion,
+    },
+    device::{Device, Handle},
+};
+use std::time::Duration;
+use zerocopy::{Immutable, IntoBytes};
+
+/// How long a call waits unless told otherwise.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One open handle of the device.
+#[derive(Clone)]
+pub struct Client {
+    handle: Handle,
+    patience: Duration,
+}
+
+impl Client {
+    /// Opens the device and checks that the driver speaks this crate's protocol.
+    ///
+    /// # Errors
+    /// The device is absent, does not admit the caller, or speaks another major of the protocol.
+    pub fn open(device: &dyn Device) -> Result<Self, Error> {
+        let client = Self::over(device.open()?);
+        let version = client.version()?;
+        if version.protocol >> 16 != PROTOCOL_VERSION >> 16 {
+            let cause = Cause::Protocol {
+                driver: version.protocol,
+                program: PROTOCOL_VERSION,
+            };
+            return Err(Error::new("open the device", cause));
+        }
+        Ok(client)
+    }
+
+    /// A client over a handle that is open already, whatever protocol its driver speaks.
+    #[must_use]
+    pub fn over(handle: Handle) -> Self {
+        Self {
+            handle,
+            patience: PATIENCE,
+        }
+    }
+
+    /// The handle, for requests that this type does not make.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// How long a call waits before it gives up and cancels its request.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// The same client, whose calls wait that long.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    pub(crate) fn begin<R: Reply>(
+        &self,
+        ioctl: Ioctl,
+        input: &(impl IntoBytes + Immutable),
+        buffer: Vec<u8>,
+        what: String,
+    ) -> Operation<R> {
+        let request = self.handle.submit(ioctl as u32, input.as_bytes(), buffer);
+        Operation::new(request, self.clone(), what)
+    }
+
+    /// The driver's version and protocol. Needs no startup.
+    ///
+    /// # Errors
+    /// The request failed.
+    pub fn version(&self) -> Result<VersionReply, Error> {
+        let buffer = vec![0; size_of::<VersionReply>()];
+        self.begin(Ioctl::Version, &(), buffer, "version".into()).call()
+    }
+
+    /// What the driver holds, in numbers. Needs no startup.
+    ///
+    /// # Errors
+    /// The request failed.
+    pub fn ledger(&self) -> Result<Ledger, Error> {
+        let buffer = vec![0; size_of::<Ledger>()];
+        self.begin(Ioctl::Ledger, &(), buffer, "ledger".into()).call()
+    }
+
+    /// Takes a reference on a provider (`WSAStartup`, `WSPStartup`). `catalog_id` is 0 except for
+    /// [`Transport`](Provider::Transport).
+    ///
+    /// # Errors
+    /// `WSAVERNOTSUPPORTED`, `WSAEINVAL` for the catalog identifier, `WSASYSNOTREADY`: nothing is counted.
+    pub fn startup(&self, provider: Provider, version: WinsockVersion, catalog_id: u32) -> Result<Started, Error> {
+        let reply = self.begin_startup(provider, version, catalog_id).call()?;
+        Ok(Started {
+            client: self.clone(),
+            provider,
+            reply,
+            held: true,
+        })
+    }
+
+    /// Starts a startup. The reference that a success takes is the caller's to give back.
+    pub fn begin_startup(
+        &self,
+        provider: Provider,
+        version: WinsockVersion,
+        catalog_id: u32,
+    ) -> Operation<StartupReply> {
+        let input = Startup {
+            provider: provider as u32,
+            version,
+            reserved: 0,
+            catalog_id,
+            reserved2: 0,
+        };
+        let what = format!("startup of {} {version}", provider.name());
+        self.begin(Ioctl::Startup, &input, vec![0; size_of::<StartupReply>()], what)
+    }
+
+    /// Releases a reference. The last one returns when the teardown is over.
+    ///
+    /// # Errors
+    /// `WSANOTINITIALISED` when there is no reference.
+    pub fn cleanup(&self, provider: Provider) -> Result<(), Error> {
+        self.begin_cleanup(provider).call()
+    }
+
+    /// Starts a cleanup.
+    pub fn begin_cleanup(&self, provider: Provider) -> Operation<()> {
+        let input = Cleanup {
+            provider: provider as u32,
+            reserved: 0,
+        };
+        self.begin(
+            Ioctl::Cleanup,
+            &input,
+            Vec::new(),
+            format!("cleanup of {}", provider.name()),
+        )
+    }
+
+    /// Creates a TCP socket over IPv4 that belongs to `provider`.
+    ///
+    /// # Errors
+    /// `WSANOTINITIALISED`, `WSAEMFILE`.
+    pub fn socket(&self, provider: Provider, role: Role) -> Result<Socket, Error> {
+        self.begin_socket(provider, role).call()
+    }
+
+    /// Starts the creation of a socket.
+    pub fn begin_socket(&self, provider: Provider, role: Role) -> Operation<Socket> {
+        let input = SocketOpen {
+            provider: provider as u32,
+            family: AF_INET,
+            role: role as u16,
+            protocol: 0,
+            reserved: 0,
+        };
+        let what = match role {
+            Role::Listen => "create a listening socket",
+            Role::Connection => "create a socket",
+        };
+        self.begin(Ioctl::Socket, &input, vec![0; size_of::<SocketReply>()], what.into())
+    }
+
+    /// Cancels every request made through this client's handle.
+    pub fn cancel_all(&self) {
+        self.handle.cancel_all();
+    }
+
+    /// Closes the handle, for every clone. The process's last one releases all its references.
+    pub fn close(&self) {
+        self.handle.close();
+    }
+}
+
+/// A reference on a provider, given back by [`Started::cleanup`] or on drop.
+#[must_use = "dropping it cleans up"]
+pub struct Started {
+    client: Client,
+    provider: Provider,
+    reply: StartupReply,
+    held: bool,
+}
+
+impl Started {
+    /// What the startup answered.
+    #[must_use]
+    pub fn reply(&self) -> &StartupReply {
+        &self.reply
+    }
+
+    /// Gives the reference back, and waits for it.
+    ///
+    /// # Errors
+    /// The cleanup failed.
+    pub fn cleanup(self) -> Result<(), Error> {
+        self.begin_cleanup().call()
+    }
+
+    /// Starts to give the reference back.
+    pub fn begin_cleanup(mut self) -> Operation<()> {
+        self.held = false;
+        self.client.begin_cleanup(self.provider)
+    }
+
+    /// Keeps the reference: something else cleans up, or the process's end does.
+    pub fn keep(mut self) {
+        self.held = false;
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if self.held {
+            // Nobody is left to tell; a client that is closed has no reference any more.
+            let _ = self.client.cleanup(self.provider);
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The commands: what each does once the command line is understood.
+
+mod hold;
+mod status;
+
+pub(crate) use status::{driver_version, kind_name};
+
+use crate::{
+    Exit,
+    cli::{Command, Wskctl},
+    demo,
+    output::{Output, report},
+};
+use clap::Parser;
+use std::ffi::OsString;
+
+/// Runs the command line and tells how the process ends. Results go to standard output, errors to standard error.
+pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Exit {
+    let parsed = match Wskctl::try_parse_from(arguments) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Success };
+            // Where the message can't be written, nobody can be told.
+            let _ = error.print();
+            return exit;
+        }
+    };
+    let choice = parsed.global.choice();
+    let mut output = Output::new(parsed.global.format);
+    let result = match parsed.command {
+        Command::Status => status::run(&choice, &mut output),
+        Command::Demo => return demo::run(&choice, &mut output),
+        Command::Hold(hold) => hold::run(&choice, &hold, &mut output),
+    };
+    match result {
+        Ok(()) => Exit::Success,
+        Err(error) => {
+            report(&error);
+            error.exit()
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! How a request reaches the driver: one interface, and a backend for each place where the driver can run.
+//!
+//! A request owns its buffers from submission to completion, because the driver moves data straight between them and the network.
+//! It completes exactly once; what the caller learns is the exact NTSTATUS and Information of the IRP.
+
+use crate::{Error, abi::NtStatus};
+use std::{sync::Arc, time::Duration};
+
+#[cfg(windows)]
+pub mod windows;
+
+/// How a request ended.
+#[derive(Debug)]
+#[must_use = "a completion carries the request's status and its data"]
+pub struct Completion {
+    /// The IRP's final status, as the driver gave it.
+    pub status: NtStatus,
+    /// The IRP's Information: bytes written to or taken from the buffer.
+    pub information: usize,
+    /// The buffer given at submission, at its full length.
+    pub buffer: Vec<u8>,
+}
+
+/// A place where the driver runs, seen from one process.
+pub trait Device: Send + Sync {
+    /// Opens the device. All handles that one process opens belong to one client.
+    ///
+    /// # Errors
+    /// The device is absent, or does not admit the caller.
+    fn open(&self) -> Result<Handle, Error>;
+}
+
+/// What a backend's handle can do. [`Handle`] is the interface to use.
+pub trait HandleBackend: Send + Sync {
+    /// See [`Handle::submit`].
+    fn submit(&self, code: u32, input: &[u8], buffer: Vec<u8>) -> Request;
+    /// See [`Handle::cancel_all`].
+    fn cancel_all(&self);
+    /// See [`Handle::close`].
+    fn close(&self);
+}
+
+/// What a backend's request can do. [`Request`] is the interface to use.
+pub trait RequestBackend: Send {
+    /// See [`Request::is_complete`].
+    fn is_complete(&self) -> bool;
+    /// Waits up to `timeout` and takes the completion. Not called again after it gave one.
+    fn wait(&mut self, timeout: Duration) -> Option<Completion>;
+    /// See [`Request::cancel`].
+    fn cancel(&self);
+}
+
+/// An open handle. Clones share it; it closes with [`Handle::close`] or with its last clone.
+#[derive(Clone)]
+pub struct Handle(Arc<dyn HandleBackend>);
+
+impl Handle {
+    /// Wraps a backend's handle.
+    #[must_use]
+    pub fn new(backend: impl HandleBackend + 'static) -> Self {
+        Self(Arc::new(backend))
+    }
+
+    /// Issues a request: control code, input, and the buffer that the request's method reads or writes. A request that the system
+    /// refuses at once is a completed one.
+    #[must_use = "a dropped request is cancelled"]
+    pub fn submit(&self, code: u32, input: &[u8], buffer: Vec<u8>) -> Request {
+        self.0.submit(code, input, buffer)
+    }
+
+    /// Cancels every request issued through this handle (`CancelIoEx` without a request). Each still completes once.
+    pub fn cancel_all(&self) {
+        self.0.cancel_all();
+    }
+
+    /// Closes the handle, whoever else holds a clone of it. Pending requests end, and their completions can still be awaited.
+    pub fn close(&self) {
+        self.0.close();
+    }
+}
+
+/// A request on its way. Dropping one that is pending cancels it.
+pub struct Request(State);
+
+enum State {
+    Issued(Box<dyn RequestBackend>),
+    Taken,
+}
+
+impl Request {
+    /// Wraps a backend's request.
+    #[must_use]
+    pub fn new(backend: impl RequestBackend + 'static) -> Self {
+        Self(State::Issued(Box::new(backend)))
+    }
+
+    /// Whether the completion has come.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        match &self.0 {
+            State::Issued(backend) => backend.is_complete(),
+            State::Taken => true,
+        }
+    }
+
+    /// Waits up to `timeout` for the completion and takes it: the one that gets it is the only one.
+    #[must_use = "a completion is handed out once"]
+    pub fn wait(&mut self, timeout: Duration) -> Option<Completion> {
+        match &mut self.0 {
+            State::Issued(backend) => {
+                let completion = backend.wait(timeout)?;
+                self.0 = State::Taken;
+                Some(completion)
+            }
+            State::Taken => None,
+        }
+    }
+
+    /// Asks for the request to be cancelled (`CancelIoEx`). It still completes once, with whatever comes first.
+    pub fn cancel(&self) {
+        if let State::Issued(backend) = &self.0 {
+            backend.cancel();
+        }
+    }
+}
+
+/// A request that ended at submission.
+#[cfg(any(windows, test))]
+pub(crate) struct Refused(Option<Completion>);
+
+#[cfg(any(windows, test))]
+impl Refused {
+    /// A request that completes at once with `status` and no data.
+    pub(crate) fn request(status: NtStatus, buffer: Vec<u8>) -> Request {
+        Request::new(Self(Some(Completion {
+            status,
+            information: 0,
+            buffer,
+        })))
+    }
+}
+
+#[cfg(any(windows, test))]
+impl RequestBackend for Refused {
+    fn is_complete(&self) -> bool {
+        true
+    }
+
+    fn wait(&mut self, _timeout: Duration) -> Option<Completion> {
+        self.0.take()
+    }
+
+    fn cancel(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_completion_is_handed_out_once() {
+        let mut request = Refused::request(-1, vec![1, 2]);
+        assert!(request.is_complete());
+        let completion = request.wait(Duration::ZERO).expect("it is complete");
+        assert_eq!((completion.status, completion.buffer.as_slice()), (-1, &[1, 2][..]));
+        assert!(request.wait(Duration::ZERO).is_none());
+    }
+}

@@ -1,0 +1,262 @@
+//! The one error type: what failed, why in NTSTATUS and Winsock terms, and what to try.
+
+use crate::{
+    abi::{NtStatus, WsaError},
+    status::{STATUS_ACCESS_DENIED, StatusText},
+};
+use std::{fmt, process::ExitCode, time::Duration};
+
+/// Something that did not work.
+#[derive(Debug)]
+pub struct Error {
+    what: String,
+    cause: Cause,
+}
+
+/// Why it did not work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// A request ended with an error.
+    #[error("{}", StatusText(*.0))]
+    Status(NtStatus),
+    /// What was awaited did not come.
+    #[error("nothing came within {:.1} s", .0.as_secs_f64())]
+    TimedOut(Duration),
+    /// A request succeeded, and its answer was not of the length that the protocol gives it.
+    #[error("the driver answered {answered} bytes where {expected} were expected")]
+    Malformed {
+        /// What the protocol says.
+        expected: usize,
+        /// What came.
+        answered: usize,
+    },
+    /// The driver and this program speak different majors of the protocol.
+    #[error("the driver speaks protocol {}, this program {}", protocol(*.driver), protocol(*.program))]
+    Protocol {
+        /// The driver's protocol.
+        driver: u32,
+        /// This program's protocol.
+        program: u32,
+    },
+    /// The host's own sockets or files failed.
+    #[error(transparent)]
+    Host(std::io::Error),
+    /// There is no device, or no driver to load.
+    #[error("{0}")]
+    Absent(String),
+    /// The backend is not for this system.
+    #[error("{0}")]
+    Elsewhere(String),
+    /// The lab stopped the driver, or would not load it.
+    #[error("{0}")]
+    Lab(String),
+    /// Something was observed that the contract excludes.
+    #[error("{0}")]
+    Unexpected(String),
+}
+
+fn protocol(word: u32) -> String {
+    format!("{}.{}", word >> 16, word & 0xFFFF)
+}
+
+/// How the process ends, as `--help` documents it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything that was asked for worked.
+    Success = 0,
+    /// It did not.
+    Failed = 1,
+    /// The command line has no meaning.
+    Usage = 2,
+    /// There is no device, or no driver to load.
+    Absent = 3,
+    /// The device does not admit the caller.
+    Denied = 4,
+    /// The driver is older or newer than this program can drive.
+    Incompatible = 5,
+    /// The driver broke a rule of the lab.
+    Violation = 6,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+impl Error {
+    /// `what` failed because of `cause`.
+    #[must_use]
+    pub fn new(what: impl Into<String>, cause: Cause) -> Self {
+        Self {
+            what: what.into(),
+            cause,
+        }
+    }
+
+    /// A request ended with an error.
+    #[must_use]
+    pub fn status(what: impl Into<String>, status: NtStatus) -> Self {
+        Self::new(what, Cause::Status(status))
+    }
+
+    /// Something was observed that must not be.
+    #[must_use]
+    pub fn unexpected(what: impl Into<String>, seen: impl Into<String>) -> Self {
+        Self::new(what, Cause::Unexpected(seen.into()))
+    }
+
+    /// The host's own sockets or files failed.
+    #[must_use]
+    pub fn host(what: impl Into<String>, error: std::io::Error) -> Self {
+        Self::new(what, Cause::Host(error))
+    }
+
+    /// Why it failed.
+    #[must_use]
+    pub fn cause(&self) -> &Cause {
+        &self.cause
+    }
+
+    /// The NTSTATUS that the request ended with, if it is a request that failed.
+    #[must_use]
+    pub fn ntstatus(&self) -> Option<NtStatus> {
+        match self.cause {
+            Cause::Status(status) => Some(status),
+            _ => None,
+        }
+    }
+
+    /// The Winsock error that the request ended with, if it has one.
+    #[must_use]
+    pub fn winsock(&self) -> Option<WsaError> {
+        self.ntstatus().and_then(WsaError::from_status)
+    }
+
+    /// The exit code that this error stands for.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match &self.cause {
+            Cause::Status(STATUS_ACCESS_DENIED) => Exit::Denied,
+            Cause::Absent(_) | Cause::Elsewhere(_) => Exit::Absent,
+            Cause::Protocol { .. } => Exit::Incompatible,
+            Cause::Lab(_) => Exit::Violation,
+            _ => Exit::Failed,
+        }
+    }
+
+    /// What to try, where there is something.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        match &self.cause {
+            Cause::Absent(_) if cfg!(windows) => {
+                Some("load the driver: `sc start wskclient`; `sc query wskclient` shows whether it runs")
+            }
+            Cause::Absent(_) => {
+                Some("`cargo lab build` makes the driver; --driver PATH.sys or WSKCLIENT_SYS names another one")
+            }
+            Cause::Protocol { driver, program } if driver < program => {
+                Some("install a newer wskclient.sys, or use an older wskctl")
+            }
+            Cause::Protocol { .. } => Some("use a newer wskctl, or install an older wskclient.sys"),
+            Cause::TimedOut(_) => Some("`wskctl status` from another prompt shows what is pending"),
+            Cause::Elsewhere(_) => Some("leave --backend out"),
+            Cause::Malformed { .. } => {
+                Some("driver and wskctl come from different builds: build both from one checkout")
+            }
+            Cause::Lab(_) => Some("the report above names the rule and shows the history of what broke it"),
+            Cause::Status(status) => advice_on(*status),
+            Cause::Host(_) | Cause::Unexpected(_) => None,
+        }
+    }
+}
+
+fn advice_on(status: NtStatus) -> Option<&'static str> {
+    Some(match WsaError::from_status(status)? {
+        WsaError::AccessDenied => "the device admits SYSTEM and administrators: use an elevated prompt",
+        WsaError::NotInitialised => "start the provider up first; each startup allows one cleanup",
+        WsaError::AddressInUse => "another program has the port: choose another, or port 0 to let the stack choose",
+        WsaError::AddressNotAvailable => "use an address of this machine to bind, and a port other than 0 to connect",
+        WsaError::ConnectionRefused => "nothing listens there: start the peer, or check address and port",
+        WsaError::ConnectionReset => "the peer ended the connection: see what it reports",
+        WsaError::VersionNotSupported => "application serves 1.0 to 2.2, transport 2.0 to 2.2",
+        WsaError::NotSocket => {
+            "the handle is stale or another client's: a socket ends with its close and its provider's last cleanup"
+        }
+        WsaError::NotConnected => "connect or accept before sending and receiving",
+        WsaError::NetworkDown | WsaError::SystemNotReady => {
+            "the WSK provider is gone or not up yet: `sc query afd`, then try again"
+        }
+        WsaError::NoBuffers | WsaError::TooManySockets => {
+            "close sockets or wait for requests to end; `wskctl status` counts them"
+        }
+        _ => return None,
+    })
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.what, self.cause)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_what_failed_with_ntstatus_winsock_name_and_number() {
+        let error = Error::status("connect to 127.0.0.1:9", WsaError::ConnectionRefused.status());
+        assert_eq!(
+            error.to_string(),
+            "connect to 127.0.0.1:9: WSAECONNREFUSED (10061), NTSTATUS 0xC0000236 STATUS_CONNECTION_REFUSED"
+        );
+        assert_eq!(
+            error.advice(),
+            Some("nothing listens there: start the peer, or check address and port")
+        );
+        assert_eq!(error.exit(), Exit::Failed);
+    }
+
+    #[test]
+    fn each_way_of_not_reaching_the_driver_has_its_exit_code() {
+        let exit = |cause| Error::new("open", cause).exit() as u8;
+        assert_eq!(exit(Cause::Absent(String::new())), 3);
+        assert_eq!(exit(Cause::Status(STATUS_ACCESS_DENIED)), 4);
+        assert_eq!(
+            exit(Cause::Protocol {
+                driver: 0x2_0000,
+                program: 0x1_0000
+            }),
+            5
+        );
+        assert_eq!(exit(Cause::Lab(String::new())), 6);
+    }
+
+    #[test]
+    fn a_driver_of_another_protocol_is_named_too_old_or_too_new() {
+        let error = Error::new(
+            "open",
+            Cause::Protocol {
+                driver: 0x2_0001,
+                program: 0x1_0000,
+            },
+        );
+        assert_eq!(
+            error.to_string(),
+            "open: the driver speaks protocol 2.1, this program 1.0"
+        );
+        assert_eq!(
+            error.advice(),
+            Some("use a newer wskctl, or install an older wskclient.sys")
+        );
+    }
+}

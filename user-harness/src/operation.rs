@@ -1,0 +1,207 @@
+//! A request on its way, typed by what it answers.
+//!
+//! As in Winsock's overlapped calls, starting an operation and learning its outcome are two steps. An outcome is learnt once.
+
+use crate::{
+    Cause, Client, Error, Socket,
+    abi::{AcceptReply, Address, Ledger, SocketReply, StartupReply, VersionReply},
+    device::{Completion, Request},
+};
+use std::{marker::PhantomData, time::Duration};
+use zerocopy::{FromBytes, KnownLayout};
+
+/// A pending (or finished) request. Dropping one that is pending cancels it.
+#[must_use = "a dropped operation is cancelled"]
+pub struct Operation<R> {
+    request: Request,
+    client: Client,
+    what: String,
+    reply: PhantomData<fn() -> R>,
+}
+
+/// What a successful request answers.
+pub trait Reply: Sized {
+    /// Reads the answer out of a completion whose status is a success.
+    ///
+    /// # Errors
+    /// The answer does not have the protocol's length.
+    fn decode(client: &Client, completion: Completion) -> Result<Self, Cause>;
+}
+
+impl<R: Reply> Operation<R> {
+    pub(crate) fn new(request: Request, client: Client, what: String) -> Self {
+        Self {
+            request,
+            client,
+            what,
+            reply: PhantomData,
+        }
+    }
+
+    /// What the operation does, for messages.
+    #[must_use]
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.request.is_complete()
+    }
+
+    /// Asks for it to be cancelled. It still ends once, with whatever comes first.
+    pub fn cancel(&self) {
+        self.request.cancel();
+    }
+
+    /// Waits up to `timeout` for the raw completion: status, Information and buffer, whatever the status.
+    ///
+    /// # Errors
+    /// It did not end in time (and is still pending).
+    pub fn completion(&mut self, timeout: Duration) -> Result<Completion, Error> {
+        self.request
+            .wait(timeout)
+            .ok_or_else(|| Error::new(format!("waiting for {} to end", self.what), Cause::TimedOut(timeout)))
+    }
+
+    /// Waits up to `timeout` for the answer.
+    ///
+    /// # Errors
+    /// It failed, or did not end in time (and is still pending).
+    pub fn wait(&mut self, timeout: Duration) -> Result<R, Error> {
+        let completion = self.completion(timeout)?;
+        if completion.status < 0 {
+            return Err(Error::status(&*self.what, completion.status));
+        }
+        R::decode(&self.client, completion).map_err(|cause| Error::new(&*self.what, cause))
+    }
+
+    /// Waits up to `timeout` and tells whether it ended. One that failed is an error, one that is pending stays so.
+    ///
+    /// # Errors
+    /// It failed.
+    pub(crate) fn ended_within(&mut self, timeout: Duration) -> Result<bool, Error> {
+        match self.wait(timeout) {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.cause(), Cause::TimedOut(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same operation, whose answer is the raw completion.
+    pub fn untyped(self) -> Operation<Completion> {
+        Operation {
+            request: self.request,
+            client: self.client,
+            what: self.what,
+            reply: PhantomData,
+        }
+    }
+
+    /// Waits for the answer as long as the client's calls wait, and cancels the operation when that was not long enough.
+    pub(crate) fn call(mut self) -> Result<R, Error> {
+        let timeout = self.client.patience();
+        self.wait(timeout)
+    }
+}
+
+fn fixed<T: FromBytes + KnownLayout>(completion: &Completion) -> Result<T, Cause> {
+    let malformed = || Cause::Malformed {
+        expected: size_of::<T>(),
+        answered: completion.information,
+    };
+    let answer = completion.buffer.get(..completion.information).ok_or_else(malformed)?;
+    T::read_from_bytes(answer).map_err(|_| malformed())
+}
+
+impl Reply for Completion {
+    fn decode(_client: &Client, completion: Completion) -> Result<Self, Cause> {
+        Ok(completion)
+    }
+}
+
+impl Reply for () {
+    fn decode(_client: &Client, completion: Completion) -> Result<Self, Cause> {
+        match completion.information {
+            0 => Ok(()),
+            answered => Err(Cause::Malformed { expected: 0, answered }),
+        }
+    }
+}
+
+macro_rules! fixed_replies {
+    ($($name:ty),*) => {$(
+        impl Reply for $name {
+            fn decode(_client: &Client, completion: Completion) -> Result<Self, Cause> {
+                fixed(&completion)
+            }
+        }
+    )*};
+}
+fixed_replies!(VersionReply, Ledger, StartupReply);
+
+impl Reply for Socket {
+    fn decode(client: &Client, completion: Completion) -> Result<Self, Cause> {
+        fixed::<SocketReply>(&completion).map(|reply| Self::new(client.clone(), reply.socket))
+    }
+}
+
+/// A connection that a listening socket took.
+#[derive(Clone)]
+pub struct Accepted {
+    /// Its socket.
+    pub socket: Socket,
+    /// This end.
+    pub local: Address,
+    /// The peer's end.
+    pub remote: Address,
+}
+
+impl Reply for Accepted {
+    fn decode(client: &Client, completion: Completion) -> Result<Self, Cause> {
+        let reply: AcceptReply = fixed(&completion)?;
+        Ok(Self {
+            socket: Socket::new(client.clone(), reply.socket),
+            local: reply.local,
+            remote: reply.remote,
+        })
+    }
+}
+
+/// The bytes that a receive got; none at the peer's graceful close.
+impl Reply for Vec<u8> {
+    fn decode(_client: &Client, completion: Completion) -> Result<Self, Cause> {
+        let Completion {
+            mut buffer,
+            information,
+            ..
+        } = completion;
+        if information > buffer.len() {
+            return Err(Cause::Malformed {
+                expected: buffer.len(),
+                answered: information,
+            });
+        }
+        buffer.truncate(information);
+        Ok(buffer)
+    }
+}
+
+/// What a send moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Bytes taken by the stack.
+    pub bytes: usize,
+    /// The data, given back for reuse.
+    pub buffer: Vec<u8>,
+}
+
+impl Reply for Sent {
+    fn decode(_client: &Client, completion: Completion) -> Result<Self, Cause> {
+        Ok(Self {
+            bytes: completion.information,
+            buffer: completion.buffer,
+        })
+    }
+}

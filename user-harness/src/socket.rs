@@ -1,0 +1,169 @@
+//! A kernel socket, with Winsock's calls.
+
+use crate::{
+    Accepted, Client, Error, Operation, Sent,
+    abi::{Accept, AcceptReply, Address, Bind, Close, Connect, Ioctl, Listen, SocketHandle, Transfer},
+};
+
+/// A socket in the driver. It lives until it is closed or its provider's last reference goes, as a Winsock socket does: dropping
+/// this value closes nothing.
+#[derive(Clone)]
+pub struct Socket {
+    client: Client,
+    handle: SocketHandle,
+}
+
+impl Socket {
+    /// The socket that `handle` names, whether or not there is one.
+    #[must_use]
+    pub fn new(client: Client, handle: SocketHandle) -> Self {
+        Self { client, handle }
+    }
+
+    /// Its handle.
+    #[must_use]
+    pub fn handle(&self) -> SocketHandle {
+        self.handle
+    }
+
+    /// Binds to a local address; port 0 lets the stack choose.
+    ///
+    /// # Errors
+    /// `WSAEADDRINUSE`, `WSAEADDRNOTAVAIL`, `WSAEINVAL` when it is bound already.
+    pub fn bind(&self, address: Address) -> Result<(), Error> {
+        self.begin_bind(address).call()
+    }
+
+    /// Starts a bind.
+    pub fn begin_bind(&self, address: Address) -> Operation<()> {
+        let input = Bind {
+            socket: self.handle,
+            address,
+            reserved: 0,
+        };
+        self.client
+            .begin(Ioctl::Bind, &input, Vec::new(), format!("bind to {address:?}"))
+    }
+
+    /// Lets a bound listening socket accept.
+    ///
+    /// # Errors
+    /// `WSAEINVAL` when it is not bound, `WSAEOPNOTSUPP` when its role is another.
+    pub fn listen(&self, backlog: u32) -> Result<(), Error> {
+        self.begin_listen(backlog).call()
+    }
+
+    /// Starts a listen.
+    pub fn begin_listen(&self, backlog: u32) -> Operation<()> {
+        let input = Listen {
+            socket: self.handle,
+            backlog,
+            reserved: 0,
+        };
+        self.client.begin(Ioctl::Listen, &input, Vec::new(), "listen".into())
+    }
+
+    /// Takes the next connection.
+    ///
+    /// # Errors
+    /// `WSAEINVAL` when it does not listen.
+    pub fn accept(&self) -> Result<Accepted, Error> {
+        self.begin_accept().call()
+    }
+
+    /// Starts an accept.
+    pub fn begin_accept(&self) -> Operation<Accepted> {
+        let input = Accept { socket: self.handle };
+        self.client.begin(
+            Ioctl::Accept,
+            &input,
+            vec![0; size_of::<AcceptReply>()],
+            "accept".into(),
+        )
+    }
+
+    /// Connects a bound socket.
+    ///
+    /// # Errors
+    /// `WSAECONNREFUSED`, `WSAEADDRNOTAVAIL`, `WSAEINVAL` when it is not bound, `WSAEISCONN`.
+    pub fn connect(&self, address: Address) -> Result<(), Error> {
+        self.begin_connect(address).call()
+    }
+
+    /// Starts a connect.
+    pub fn begin_connect(&self, address: Address) -> Operation<()> {
+        let input = Connect {
+            socket: self.handle,
+            address,
+            reserved: 0,
+        };
+        self.client
+            .begin(Ioctl::Connect, &input, Vec::new(), format!("connect to {address:?}"))
+    }
+
+    /// Sends all of `data`.
+    ///
+    /// # Errors
+    /// `WSAENOTCONN`, `WSAECONNRESET`.
+    pub fn send(&self, data: Vec<u8>) -> Result<Sent, Error> {
+        self.begin_send(data).call()
+    }
+
+    /// Starts a send.
+    pub fn begin_send(&self, data: Vec<u8>) -> Operation<Sent> {
+        let what = format!("send {} bytes", data.len());
+        self.client.begin(Ioctl::Send, &self.transfer(0), data, what)
+    }
+
+    /// Receives up to `length` bytes; none at the peer's graceful close.
+    ///
+    /// # Errors
+    /// `WSAENOTCONN`, `WSAECONNRESET`.
+    pub fn receive(&self, length: usize) -> Result<Vec<u8>, Error> {
+        self.begin_receive(length).call()
+    }
+
+    /// Starts a receive.
+    pub fn begin_receive(&self, length: usize) -> Operation<Vec<u8>> {
+        let what = format!("receive up to {length} bytes");
+        self.client
+            .begin(Ioctl::Receive, &self.transfer(0), vec![0; length], what)
+    }
+
+    /// Starts a receive that ends when all `length` bytes are there (`MSG_WAITALL`).
+    pub fn begin_receive_all(&self, length: usize) -> Operation<Vec<u8>> {
+        let what = format!("receive {length} bytes");
+        self.client.begin(
+            Ioctl::Receive,
+            &self.transfer(Transfer::WAIT_ALL),
+            vec![0; length],
+            what,
+        )
+    }
+
+    fn transfer(&self, flags: u32) -> Transfer {
+        Transfer {
+            socket: self.handle,
+            flags,
+            reserved: 0,
+        }
+    }
+
+    /// Closes the socket, abortively: a connected peer sees a reset. Its requests end first.
+    ///
+    /// # Errors
+    /// `WSAENOTSOCK` when it is closed already.
+    pub fn close(&self) -> Result<(), Error> {
+        self.begin_close().call()
+    }
+
+    /// Starts a close.
+    pub fn begin_close(&self) -> Operation<()> {
+        let input = Close {
+            socket: self.handle,
+            flags: 0,
+            reserved: 0,
+        };
+        self.client.begin(Ioctl::Close, &input, Vec::new(), "close".into())
+    }
+}
