@@ -1,2 +1,101 @@
+//! `wskclient.sys`: a Winsock Kernel (WSK) client with the startup and cleanup lifecycles of Winsock and its providers.
+//!
+//! One idea: whatever a request starts is owned by something that ends it. A request's way:
+//!
+//! ```text
+//! DeviceIoControl ─▶ dispatch ─▶ request (decode) ─▶ client ─▶ table (a socket's gate) ─▶ operation (pending set)
+//!     ─▶ WSK, with the request's own IRP and MDL ─▶ completion routine ─▶ claim ─▶ the IRP completes ─▶ unlinked
+//! ```
+//!
+//! | module | subject |
+//! |---|---|
+//! | `device` | the device, its security, its name |
+//! | `driver` | what there is once: clients, the registration with WSK |
+//! | `dispatch`, `request` | from an IRP to a valid request |
+//! | `client`, `instance` | processes, and the providers that they start: startup, cleanup, teardown |
+//! | `table`, `socket`, `operation`, `accept`, `requests` | sockets by handle, their lives, and what is asked of them |
+//! | `queue` | IRPs that wait in the driver |
+//! | `worker` | the one thread |
+//! | `irp`, `nt`, `lock`, `list`, `pool` | the kernel, in Rust's terms |
 #![no_std]
-//! stub
+
+extern crate alloc;
+extern crate wdk_panic;
+
+mod accept;
+mod client;
+mod device;
+mod dispatch;
+mod driver;
+mod instance;
+mod irp;
+mod ledger;
+mod list;
+mod lock;
+mod nt;
+mod operation;
+mod pool;
+mod queue;
+mod request;
+mod requests;
+mod socket;
+mod table;
+mod worker;
+
+use device::{Device, SymbolicLink};
+use wdk_alloc::WdkAllocator;
+use wdk_sys::{DRIVER_OBJECT, NTSTATUS, PCUNICODE_STRING};
+use wsk::Passive;
+use wskclient_abi::STATUS_SUCCESS;
+
+#[global_allocator]
+static ALLOCATOR: WdkAllocator = WdkAllocator;
+
+/// What `DriverEntry` builds, rung by rung. Fields are dropped in this order: the ladder down is the ladder up, reversed.
+struct Ladder {
+    _link: SymbolicLink,
+    _worker: worker::Thread,
+    _device: Device,
+}
+
+impl Ladder {
+    fn climb(driver: &mut DRIVER_OBJECT, passive: Passive) -> Result<Self, NTSTATUS> {
+        let device = Device::create(driver, passive)?;
+        // SAFETY: the state is in the device's extension, and the device is dropped after the thread.
+        let worker = unsafe { worker::Thread::start(&device.state().worker, passive) }?;
+        let link = SymbolicLink::create(&device, passive)?;
+        dispatch::fill(&mut driver.MajorFunction);
+        driver.DriverUnload = Some(unload);
+        Ok(Self {
+            _link: link,
+            _worker: worker,
+            _device: device,
+        })
+    }
+}
+
+/// The ladder, from `DriverEntry` to `DriverUnload`: the only two that touch it, each once.
+static LADDER: spin::Mutex<Option<Ladder>> = spin::Mutex::new(None);
+
+/// The system loads the driver.
+///
+/// # Safety
+/// Called by the I/O manager, once, with the driver's own object.
+#[unsafe(export_name = "DriverEntry")]
+pub unsafe extern "system" fn driver_entry(driver: &mut DRIVER_OBJECT, _registry_path: PCUNICODE_STRING) -> NTSTATUS {
+    // SAFETY: the I/O manager calls DriverEntry at PASSIVE_LEVEL.
+    let passive = unsafe { Passive::assume() };
+    match Ladder::climb(driver, passive) {
+        Ok(ladder) => {
+            *LADDER.lock() = Some(ladder);
+            STATUS_SUCCESS
+        }
+        Err(status) => status,
+    }
+}
+
+/// The system unloads the driver: no handle is open. The worker ends what teardowns are still under way.
+unsafe extern "C" fn unload(_driver: *mut DRIVER_OBJECT) {
+    let ladder = LADDER.lock().take();
+    drop(ladder);
+}

@@ -16,6 +16,14 @@ pub struct References {
 #[derive(Debug, Default)]
 pub struct Share(u32);
 
+impl Share {
+    /// Nothing taken.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(0)
+    }
+}
+
 /// What a release left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "the last release starts the teardown"]

@@ -43,10 +43,11 @@ macro_rules! call {
 }
 
 impl Provider {
-    /// Creates a TCP socket; the IRP's `IoStatus.Information` is the socket. Source: *PFN_WSK_SOCKET*. `<= DISPATCH_LEVEL`.
+    /// Creates a TCP socket; the IRP's `IoStatus.Information` is the socket. Source: `PFN_WSK_SOCKET`. `<= DISPATCH_LEVEL`.
     ///
     /// # Safety
     /// The capture is kept during the call; the module's terms for the IRP.
+    #[must_use = "the answer says whether the IRP was taken"]
     pub unsafe fn socket(
         &self,
         family: sys::AddressFamily,
@@ -110,11 +111,12 @@ impl SocketRef {
         unsafe { &*self.dispatch().cast() }
     }
 
-    /// Binds to a local address; a listening socket begins to listen. Source: *PFN_WSK_BIND*. `<= DISPATCH_LEVEL`.
+    /// Binds to a local address; a listening socket begins to listen. Source: `PFN_WSK_BIND`. `<= DISPATCH_LEVEL`.
     ///
     /// # Safety
     /// The socket is of this category, open and not being closed; `address` is a whole `SOCKADDR` of the socket's family that stays
     /// until the IRP completes; the module's terms for the IRP.
+    #[must_use = "the answer says whether the IRP was taken"]
     pub unsafe fn bind(
         self,
         category: Category,
@@ -128,11 +130,12 @@ impl SocketRef {
         call!(bind, self.as_ptr(), address.as_ptr(), 0, irp.as_ptr())
     }
 
-    /// Accepts a connection; the IRP's `IoStatus.Information` is the new socket. Source: *PFN_WSK_ACCEPT*. `<= DISPATCH_LEVEL`.
+    /// Accepts a connection; the IRP's `IoStatus.Information` is the new socket. Source: `PFN_WSK_ACCEPT`. `<= DISPATCH_LEVEL`.
     ///
     /// # Safety
     /// A listening socket, open and not being closed, with no other accept out; `local` and `remote` take a `SOCKADDR` of the
     /// socket's family and stay until the IRP completes; the module's terms for the IRP.
+    #[must_use = "the answer says whether the IRP was taken"]
     pub unsafe fn accept(
         self,
         local: NonNull<sys::SockAddr>,
@@ -151,11 +154,12 @@ impl SocketRef {
         )
     }
 
-    /// Connects a bound socket. Source: *PFN_WSK_CONNECT*. `<= DISPATCH_LEVEL`.
+    /// Connects a bound socket. Source: `PFN_WSK_CONNECT`. `<= DISPATCH_LEVEL`.
     ///
     /// # Safety
     /// A connection-oriented socket, bound, open and not being closed; `address` as for [`bind`](Self::bind); the module's terms
     /// for the IRP.
+    #[must_use = "the answer says whether the IRP was taken"]
     pub unsafe fn connect(self, address: NonNull<sys::SockAddr>, irp: NonNull<sys::Irp>) -> sys::NtStatus {
         call!(
             self.connection().connect,
@@ -166,11 +170,12 @@ impl SocketRef {
         )
     }
 
-    /// Sends; the IRP's `IoStatus.Information` is the number of bytes. Source: *PFN_WSK_SEND*. `<= DISPATCH_LEVEL`.
+    /// Sends; the IRP's `IoStatus.Information` is the number of bytes. Source: `PFN_WSK_SEND`. `<= DISPATCH_LEVEL`.
     ///
     /// # Safety
     /// A connected socket, open and not being closed; `buffer` lies within its MDLs and stays, with them, until the IRP completes;
     /// the module's terms for the IRP.
+    #[must_use = "the answer says whether the IRP was taken"]
     pub unsafe fn send(self, buffer: NonNull<sys::Buf>, flags: u32, irp: NonNull<sys::Irp>) -> sys::NtStatus {
         call!(
             self.connection().send,
@@ -182,10 +187,11 @@ impl SocketRef {
     }
 
     /// Receives; the IRP's `IoStatus.Information` is the number of bytes, zero at the peer's graceful close.
-    /// Source: *PFN_WSK_RECEIVE*. `<= DISPATCH_LEVEL`.
+    /// Source: `PFN_WSK_RECEIVE`. `<= DISPATCH_LEVEL`.
     ///
     /// # Safety
     /// As for [`send`](Self::send).
+    #[must_use = "the answer says whether the IRP was taken"]
     pub unsafe fn receive(self, buffer: NonNull<sys::Buf>, flags: u32, irp: NonNull<sys::Irp>) -> sys::NtStatus {
         call!(
             self.connection().receive,
@@ -197,10 +203,11 @@ impl SocketRef {
     }
 
     /// Closes the socket: cancels what is out, and is abortive unless both directions were shut down before.
-    /// Source: *PFN_WSK_CLOSE_SOCKET*. `<= DISPATCH_LEVEL`, and never inside a callback or completion routine of the socket.
+    /// Source: `PFN_WSK_CLOSE_SOCKET`. `<= DISPATCH_LEVEL`, and never inside a callback or completion routine of the socket.
     ///
     /// # Safety
     /// Nobody is in a call on the socket, nobody makes one afterwards, and it is closed this once; the module's terms for the IRP.
+    #[must_use = "the answer says whether the IRP was taken"]
     pub unsafe fn close(self, irp: NonNull<sys::Irp>) -> sys::NtStatus {
         call!(self.basic().close_socket, self.as_ptr(), irp.as_ptr())
     }

@@ -1,0 +1,114 @@
+//! Accepts: one at a time is out at WSK for each listening socket (two crash Windows), the rest wait in the driver.
+
+use crate::irp::Irp;
+use crate::operation::Outgoing;
+use crate::pool::Ref;
+use crate::queue::{Owner, Parked};
+use crate::socket::{Phase, Socket};
+use crate::table::Entry;
+use core::ptr::NonNull;
+use wdk_sys::NTSTATUS;
+use wsk::{Passive, sys};
+use wskclient_abi::{AcceptReply, Kind, Role, STATUS_PENDING, WsaError};
+
+/// An accept whose input is valid, on a socket that the caller is inside of.
+pub fn accept(listener: &Entry<'_>, irp: Irp) -> NTSTATUS {
+    if listener.role() != Role::Listen {
+        return irp.complete(WsaError::NotSupported.status(), 0);
+    }
+    // The first one goes out at once.
+    let first = listener.with_state(|state| {
+        let listening = state.phase == Phase::Listening;
+        let first = listening && !state.accepting;
+        state.accepting |= first;
+        listening.then_some(first)
+    });
+    match first {
+        None => irp.complete(WsaError::Invalid.status(), 0),
+        Some(true) => {
+            listener.client().take(Kind::Accept);
+            irp.mark_pending();
+            issue(listener, irp);
+            STATUS_PENDING
+        }
+        Some(false) => {
+            listener.client().take(Kind::Accept);
+            irp.mark_pending();
+            // SAFETY: the entry keeps the socket.
+            let owner = Owner::Socket(unsafe { Ref::again(listener) });
+            listener.accepts.park(Parked {
+                irp,
+                owner,
+                kind: Kind::Accept,
+            });
+            // The one that was out may be back meanwhile.
+            if !listener.with_state(|state| state.accepting) {
+                listener.queue_work();
+            }
+            STATUS_PENDING
+        }
+    }
+}
+
+/// Hands the next waiting accept to WSK, if none is out. On the worker.
+pub fn issue_waiting(socket: &Ref<Socket>, _: Passive) {
+    // A listener that is being closed lets nobody in, and cancels what waits.
+    let Some(listener) = socket.client().table.enter_slot(socket.slot()) else {
+        return;
+    };
+    let free = listener.with_state(|state| !core::mem::replace(&mut state.accepting, true));
+    if !free {
+        return;
+    }
+    match listener.accepts.pop() {
+        Some(Parked { irp, owner, .. }) => {
+            issue(&listener, irp);
+            drop(owner);
+        }
+        None => listener.with_state(|state| state.accepting = false),
+    }
+}
+
+/// Hands an accept to WSK. The caller has marked the listener as accepting, and the IRP is counted and marked pending.
+fn issue(listener: &Entry<'_>, mut irp: Irp) {
+    let reserved = match Socket::try_new(listener.client(), listener.provider(), Role::Connection) {
+        Ok(reserved) => reserved,
+        Err(status) => return fail(listener, irp, status),
+    };
+    let (operation, wsk) = match listener.begin(Kind::Accept, |_| Ok(())) {
+        Ok(begun) => begun,
+        Err(status) => {
+            reserved.discard();
+            return fail(listener, irp, status);
+        }
+    };
+    let (local, remote) = addresses(&mut irp);
+    let mut outgoing = Outgoing::new(operation, irp);
+    outgoing.reserve(reserved);
+    let status = match (wsk, local, remote) {
+        // SAFETY: inside the gate; a listening socket with no other accept out; the addresses are in the IRP's system buffer.
+        (Some(wsk), Some(local), Some(remote)) => unsafe { wsk.accept(local, remote, outgoing.irp()) },
+        _ => wsk::NOT_IMPLEMENTED,
+    };
+    outgoing.called(listener, status);
+}
+
+/// Where WSK writes the addresses: in the reply, which is zeroed.
+fn addresses(irp: &mut Irp) -> (Option<NonNull<sys::SockAddr>>, Option<NonNull<sys::SockAddr>>) {
+    use core::mem::offset_of;
+    if irp.zero_reply::<AcceptReply>().is_err() {
+        return (None, None);
+    }
+    let reply = irp.system_buffer();
+    let at = |offset| NonNull::new(reply.wrapping_add(offset).cast());
+    (at(offset_of!(AcceptReply, local)), at(offset_of!(AcceptReply, remote)))
+}
+
+/// An accept that could not go out.
+fn fail(listener: &Entry<'_>, irp: Irp, status: NTSTATUS) {
+    listener.with_state(|state| state.accepting = false);
+    listener.client().complete(irp, Kind::Accept, status, 0);
+    if !listener.accepts.is_empty() {
+        listener.queue_work();
+    }
+}

@@ -1,0 +1,205 @@
+//! Clients and handles: a client is a process that opened the device, and all handles that the process opens share it.
+
+use crate::driver::{Driver, KINDS};
+use crate::instance::Instance;
+use crate::irp::Irp;
+use crate::list::Links;
+use crate::pool::{OutOfPool, Ref};
+use crate::table::SocketTable;
+use crate::worker::Work;
+use core::cell::UnsafeCell;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use wdk_sys::NTSTATUS;
+use wsk::Passive;
+use wskclient_abi::{Kind, Provider, WsaError};
+use wskclient_lifecycle::{Ledger, Lifecycle, Released, Share};
+
+/// How many providers a client can start.
+const PROVIDERS: usize = Provider::ALL.len();
+
+/// A client. Its handles, its sockets, what waits in it, its providers that are not down, and the worker's queue keep it.
+///
+/// # Invariants
+/// - `links` is in the driver's list from the first handle until the client is dropped, if it ever had a handle.
+/// - `handles` changes under the lock of the driver's list; 0 for good once it is 0 again.
+pub struct Client {
+    work: Work,
+    links: UnsafeCell<Links>,
+    driver: &'static Driver,
+    process: usize,
+    /// Handles that are not dead.
+    pub handles: AtomicU32,
+    instances: [Instance; PROVIDERS],
+    /// The sockets, by handle.
+    pub table: SocketTable,
+    /// What the client's requests come to.
+    pub ledger: Ledger<KINDS>,
+    /// Sockets that are being closed.
+    pub closing: AtomicU32,
+    listed: AtomicBool,
+}
+
+// SAFETY: `links` is used under the lock of the driver's list; the rest is synchronised.
+unsafe impl Sync for Client {}
+// SAFETY: nothing in it belongs to a thread.
+unsafe impl Send for Client {}
+
+impl Client {
+    /// A client without handles.
+    pub fn try_new(driver: &'static Driver, process: usize) -> Result<Ref<Self>, OutOfPool> {
+        Ref::try_new(Self {
+            work: Work::new(run),
+            links: UnsafeCell::new(Links::new()),
+            driver,
+            process,
+            handles: AtomicU32::new(0),
+            instances: Provider::ALL.map(Instance::new),
+            table: SocketTable::new(),
+            ledger: Ledger::new(),
+            closing: AtomicU32::new(0),
+            listed: AtomicBool::new(false),
+        })
+    }
+
+    /// The driver's state.
+    pub const fn driver(&self) -> &'static Driver {
+        self.driver
+    }
+
+    /// The process, as `PsGetCurrentProcessId` names it.
+    pub const fn process(&self) -> usize {
+        self.process
+    }
+
+    /// What the client has started of a provider.
+    pub fn instance(&self, provider: Provider) -> &Instance {
+        match provider {
+            Provider::Application => &self.instances[0],
+            Provider::Transport => &self.instances[1],
+        }
+    }
+
+    /// The place in the driver's list.
+    pub fn links(&self) -> NonNull<Links> {
+        self.listed.store(true, Ordering::Relaxed);
+        // SAFETY: a field of a live object is not null.
+        unsafe { NonNull::new_unchecked(self.links.get()) }
+    }
+
+    /// Whether the client has been put in the driver's list.
+    pub fn is_listed(&self) -> bool {
+        self.listed.load(Ordering::Relaxed)
+    }
+
+    /// The client whose place in the driver's list this is.
+    pub const fn from_links(links: NonNull<Links>) -> NonNull<Self> {
+        // SAFETY: only clients' places are in that list.
+        unsafe { links.byte_sub(core::mem::offset_of!(Self, links)) }.cast()
+    }
+
+    /// Has the worker look at the client's providers. `<= DISPATCH_LEVEL`, with no lock held.
+    pub fn queue_work(&self) {
+        self.driver.worker.queue(&self.work, || {
+            // SAFETY: whoever calls has the client, so a reference to it exists.
+            let _given_to_the_run = unsafe { Ref::again(self) }.into_raw();
+        });
+    }
+
+    /// Takes a request: it is pending until [`complete`](Self::complete).
+    pub fn take(&self, kind: Kind) {
+        self.ledger.take(kind as usize);
+    }
+
+    /// Counts a request's completion. Call it before the caller can see it.
+    pub fn count_completion(&self, kind: Kind, status: NTSTATUS) {
+        self.ledger
+            .complete(kind as usize, status == WsaError::OperationAborted.status());
+    }
+
+    /// Completes a request that was taken, and returns its status.
+    pub fn complete(&self, irp: Irp, kind: Kind, status: NTSTATUS, information: usize) -> NTSTATUS {
+        self.count_completion(kind, status);
+        irp.complete(status, information)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.driver.client_gone(self);
+    }
+}
+
+/// The worker's run for a client.
+unsafe fn run(work: NonNull<Work>, passive: Passive) {
+    // SAFETY: the place is built into a client.
+    let client: NonNull<Client> = unsafe { work.byte_sub(core::mem::offset_of!(Client, work)) }.cast();
+    // SAFETY: the reference that `queue_work` gave up.
+    let client = unsafe { Ref::from_raw(client) };
+    for instance in &client.instances {
+        instance.run(&client, passive);
+    }
+}
+
+/// A file object of the device: `FsContext` points to it. Its startups and cleanups that wait keep it too.
+pub struct Handle {
+    client: Ref<Client>,
+    shares: UnsafeCell<[Share; PROVIDERS]>,
+    dead: AtomicBool,
+}
+
+// SAFETY: each share is used under the lock of its instance's lifecycle.
+unsafe impl Sync for Handle {}
+// SAFETY: nothing in it belongs to a thread.
+unsafe impl Send for Handle {}
+
+impl Handle {
+    /// A handle of a client, which counts it already.
+    pub fn try_new(client: Ref<Client>) -> Result<Ref<Self>, OutOfPool> {
+        let driver = client.driver();
+        let counted = client.clone();
+        let shares = UnsafeCell::new([const { Share::none() }; PROVIDERS]);
+        Ref::try_new(Self {
+            client,
+            shares,
+            dead: AtomicBool::new(false),
+        })
+        .inspect_err(|OutOfPool| driver.handle_died(&counted))
+    }
+
+    /// The handle's client.
+    pub const fn client(&self) -> &Ref<Client> {
+        &self.client
+    }
+
+    /// The references that were taken through this handle. Used under the lock of the provider's lifecycle.
+    pub const fn share(&self, provider: Provider) -> *mut Share {
+        let shares: *mut Share = self.shares.get().cast();
+        shares.wrapping_add(match provider {
+            Provider::Application => 0,
+            Provider::Transport => 1,
+        })
+    }
+
+    /// Whether the handle's last user-mode handle is closed.
+    pub fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Acquire)
+    }
+
+    /// The last user-mode handle is closed: `IRP_MJ_CLEANUP`, or `IRP_MJ_CLOSE` where the system sends no cleanup. What the handle
+    /// still holds is given back, and what waits through it is cancelled (contract: WSP-8).
+    pub fn die(&self) {
+        if self.dead.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.client.driver().handle_died(&self.client);
+        for provider in Provider::ALL {
+            let instance = self.client.instance(provider);
+            instance.cancel_waiting(self);
+            let released = instance.event(self, Lifecycle::handle_died);
+            if released == Released::Last {
+                instance.begin_teardown(&self.client);
+            }
+        }
+    }
+}

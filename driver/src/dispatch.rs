@@ -1,0 +1,138 @@
+//! `IRP_MJ_CREATE`, `IRP_MJ_CLEANUP`, `IRP_MJ_CLOSE`, `IRP_MJ_DEVICE_CONTROL`.
+//!
+//! The I/O manager calls these at `PASSIVE_LEVEL` in the caller's thread: the device is nobody's lower device. None of them waits.
+
+use crate::client::Handle;
+use crate::driver::{self, Driver};
+use crate::irp::Irp;
+use crate::pool::Ref;
+use crate::request::Request;
+use crate::{ledger, requests};
+use core::ptr::NonNull;
+use wdk_sys::{
+    DEVICE_OBJECT, IRP, IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, NTSTATUS, PDRIVER_DISPATCH,
+    ntddk,
+};
+use wskclient_abi::{Kind, PROTOCOL_VERSION, STATUS_SUCCESS, VersionReply, WsaError};
+
+/// Enters the routines in a driver object's table.
+pub fn fill(table: &mut [PDRIVER_DISPATCH]) {
+    let routines: [(u32, unsafe extern "C" fn(*mut DEVICE_OBJECT, *mut IRP) -> NTSTATUS); 4] = [
+        (IRP_MJ_CREATE, create),
+        (IRP_MJ_CLEANUP, cleanup),
+        (IRP_MJ_CLOSE, close),
+        (IRP_MJ_DEVICE_CONTROL, device_control),
+    ];
+    for (major, routine) in routines {
+        if let Some(place) = table.get_mut(major as usize) {
+            *place = Some(routine);
+        }
+    }
+}
+
+fn driver_of(device: *mut DEVICE_OBJECT) -> &'static Driver {
+    // SAFETY: the I/O manager calls with our only device, which is made with its state.
+    unsafe { driver::of_device(NonNull::new_unchecked(device)) }
+}
+
+/// A process opens the device: a handle, of the process' client.
+unsafe extern "C" fn create(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: called by the I/O manager.
+    let irp = unsafe { Irp::from_dispatch(irp) };
+    // SAFETY: at any IRQL.
+    let process = unsafe { ntddk::PsGetCurrentProcessId() }.addr();
+    let handle = driver_of(device).client_of(process).and_then(Handle::try_new);
+    match handle {
+        Ok(handle) => {
+            // SAFETY: the file object of a create is there, and its context is the driver's.
+            unsafe { (*irp.file_object()).FsContext = handle.into_raw().as_ptr().cast() };
+            irp.complete(STATUS_SUCCESS, 0)
+        }
+        Err(_) => irp.complete(WsaError::NoBuffers.status(), 0),
+    }
+}
+
+/// The last user-mode handle of a file object is closed.
+unsafe extern "C" fn cleanup(_device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: called by the I/O manager.
+    let irp = unsafe { Irp::from_dispatch(irp) };
+    if let Some(handle) = handle_of(&irp) {
+        handle.die();
+    }
+    irp.complete(STATUS_SUCCESS, 0)
+}
+
+/// A file object goes. (Stock Wine sends no cleanup, and this even with requests pending.)
+unsafe extern "C" fn close(_device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: called by the I/O manager.
+    let irp = unsafe { Irp::from_dispatch(irp) };
+    let file = irp.file_object();
+    if let Some(handle) = handle_of(&irp) {
+        handle.die();
+        // SAFETY: the file object is there until the close completes.
+        unsafe { (*file).FsContext = core::ptr::null_mut() };
+        // SAFETY: the reference that `create` gave up; no request comes through the file object any more.
+        drop(unsafe { Ref::from_raw(NonNull::from(&*handle)) });
+    }
+    irp.complete(STATUS_SUCCESS, 0)
+}
+
+/// The handle that a request came through. (Stock Wine lets an open whose create failed live.)
+fn handle_of(irp: &Irp) -> Option<Ref<Handle>> {
+    // SAFETY: a request that comes through a file object has one, with the context that `create` left.
+    let context = unsafe { NonNull::new((*irp.file_object()).FsContext.cast::<Handle>()) }?;
+    // SAFETY: the reference that `create` gave up is there until the close.
+    Some(unsafe { Ref::again(context.as_ref()) })
+}
+
+/// A request. The order of checks: code, lengths, fields, provider started, handle, state (contract: CARD-2).
+unsafe extern "C" fn device_control(_device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    // SAFETY: called by the I/O manager.
+    let irp = unsafe { Irp::from_dispatch(irp) };
+    let Some(handle) = handle_of(&irp) else {
+        return irp.complete(WsaError::NotSocket.status(), 0);
+    };
+    match Request::decode(&irp) {
+        Ok(request) => serve(handle, irp, request),
+        Err(status) => irp.complete(status, 0),
+    }
+}
+
+fn serve(handle: Ref<Handle>, irp: Irp, request: Request) -> NTSTATUS {
+    let client = handle.client().clone();
+    match request {
+        Request::Version => answer(&handle, irp, Kind::Version, &version()),
+        Request::Ledger => {
+            let reply = ledger::of(&client);
+            answer(&handle, irp, Kind::Ledger, &reply)
+        }
+        Request::Startup(startup) => client.instance(startup.provider).startup(handle, irp, &startup),
+        Request::Cleanup(provider) => client.instance(provider).cleanup(handle, irp),
+        Request::Socket { provider, role } => requests::open(&client, irp, provider, role),
+        Request::OnSocket(socket, request) => requests::on_socket(&client, irp, socket, request),
+    }
+}
+
+/// Completes a request that is answered at once.
+fn answer<T: zerocopy::IntoBytes + zerocopy::Immutable>(
+    handle: &Handle,
+    mut irp: Irp,
+    kind: Kind,
+    reply: &T,
+) -> NTSTATUS {
+    let client = handle.client();
+    client.take(kind);
+    let length = irp.reply(reply);
+    client.complete(irp, kind, STATUS_SUCCESS, length)
+}
+
+fn version() -> VersionReply {
+    let part = |text: &str| text.bytes().fold(0_u32, |sum, digit| sum * 10 + u32::from(digit & 0xF)) & 0xFF;
+    let driver = part(env!("CARGO_PKG_VERSION_MAJOR")) << 24
+        | part(env!("CARGO_PKG_VERSION_MINOR")) << 16
+        | part(env!("CARGO_PKG_VERSION_PATCH")) << 8;
+    VersionReply {
+        protocol: PROTOCOL_VERSION,
+        driver,
+    }
+}

@@ -1,0 +1,250 @@
+//! The driver's state: what there is once, however many clients there are.
+
+use crate::client::Client;
+use crate::list::List;
+use crate::lock::SpinLock;
+use crate::pool::{OutOfPool, Ref};
+use crate::worker::Worker;
+use core::cell::UnsafeCell;
+use core::pin::Pin;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use wsk::{Passive, Provider, Registration};
+use wskclient_abi::Kind;
+use wskclient_lifecycle::{Count, Ledger};
+
+/// As many kinds of request as there are.
+pub const KINDS: usize = Kind::ALL.len();
+
+/// The state, in the device's extension: nonpaged, and it stays where it is until `DriverUnload` has stopped the worker.
+pub struct Driver {
+    /// The one thread.
+    pub worker: Worker,
+    /// The registration with WSK.
+    pub subsystem: Subsystem,
+    clients: SpinLock<List>,
+    retired: Ledger<KINDS>,
+    teardowns: AtomicU64,
+    client_count: AtomicU32,
+}
+
+impl Driver {
+    /// No client, not registered.
+    pub fn new() -> Self {
+        Self {
+            worker: Worker::new(),
+            subsystem: Subsystem::new(),
+            clients: SpinLock::new(List::new()),
+            retired: Ledger::new(),
+            teardowns: AtomicU64::new(0),
+            client_count: AtomicU32::new(0),
+        }
+    }
+
+    /// The client of a process, with one handle more: the one it has, or a new one.
+    pub fn client_of(&'static self, process: usize) -> Result<Ref<Client>, OutOfPool> {
+        if let Some(client) = self.find(process, None) {
+            return Ok(client);
+        }
+        let new = Client::try_new(self, process)?;
+        Ok(self.find(process, Some(&new)).unwrap_or(new))
+    }
+
+    /// The living client of a process, with one handle more. If there is none, `new` becomes it.
+    fn find(&self, process: usize, new: Option<&Ref<Client>>) -> Option<Ref<Client>> {
+        let mut clients = self.clients.lock();
+        let mut next = clients.first();
+        while let Some(links) = next {
+            // SAFETY: clients are in this list from here until they are dropped, and leave it under its lock.
+            let client = unsafe { Client::from_links(links).as_ref() };
+            if client.process() == process && client.handles.load(Ordering::Relaxed) != 0 {
+                client.handles.fetch_add(1, Ordering::Relaxed);
+                // SAFETY: a handle that is not dead keeps the client, and handles die under this lock.
+                return Some(unsafe { Ref::again(client) });
+            }
+            // SAFETY: in this list.
+            next = unsafe { clients.next(links) };
+        }
+        let new = new?;
+        new.handles.store(1, Ordering::Relaxed);
+        // SAFETY: a new client is in no list; it leaves this one when it is dropped.
+        unsafe { clients.push(new.links()) };
+        self.client_count.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+
+    /// A handle of the client dies. A client without handles is nobody's: its process starts with a new one.
+    pub fn handle_died(&self, client: &Client) {
+        let _clients = self.clients.lock();
+        client.handles.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A client is being dropped.
+    pub fn client_gone(&self, client: &Client) {
+        if client.is_listed() {
+            let mut clients = self.clients.lock();
+            // SAFETY: in this list since `find`.
+            unsafe { clients.remove(client.links()) };
+            self.client_count.fetch_sub(1, Ordering::Relaxed);
+            // Under the same lock, so that no snapshot counts the client twice or not at all.
+            self.retired.absorb(&client.ledger);
+        }
+    }
+
+    /// Calls `visit` for every client, under the lock.
+    pub fn for_each_client(&self, mut visit: impl FnMut(&Client)) {
+        let clients = self.clients.lock();
+        let mut next = clients.first();
+        while let Some(links) = next {
+            // SAFETY: as in `find`; what is visited stays in the list, and so alive, while the lock is held.
+            visit(unsafe { Client::from_links(links).as_ref() });
+            // SAFETY: in this list.
+            next = unsafe { clients.next(links) };
+        }
+    }
+
+    /// How many clients there are.
+    pub fn clients(&self) -> u32 {
+        self.client_count.load(Ordering::Relaxed)
+    }
+
+    /// What clients that are gone have counted.
+    pub fn retired(&self, kind: Kind) -> Count {
+        self.retired.read(kind as usize)
+    }
+
+    /// A teardown is over.
+    pub fn teardown_finished(&self) {
+        self.teardowns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Teardowns that are over.
+    pub fn teardowns(&self) -> u64 {
+        self.teardowns.load(Ordering::Relaxed)
+    }
+}
+
+/// Milliseconds that one attempt to capture the provider may take: a startup that is cancelled meanwhile waits no longer.
+const CAPTURE_SLICE: u32 = 250;
+/// Attempts until a startup answers `WSASYSNOTREADY`: half a minute.
+const CAPTURE_ATTEMPTS: u32 = 120;
+
+/// What came of an attempt to bring the network subsystem up.
+pub enum Acquired {
+    /// It is up.
+    Ready,
+    /// It is not ready yet: try again.
+    NotYet,
+    /// It won't be.
+    Failed,
+}
+
+/// The registration as a WSK client: from the first reference in the driver to the last (contract: CARD-1).
+///
+/// # Invariants
+/// - `users` and `attempts` are touched by the worker only.
+/// - The registration is captured while there are users.
+pub struct Subsystem {
+    registration: Registration,
+    users: UnsafeCell<u32>,
+    attempts: UnsafeCell<u32>,
+}
+
+// SAFETY: the worker alone touches the cells; the registration is made for any thread.
+unsafe impl Sync for Subsystem {}
+
+impl Subsystem {
+    const fn new() -> Self {
+        Self {
+            registration: Registration::new(),
+            users: UnsafeCell::new(0),
+            attempts: UnsafeCell::new(0),
+        }
+    }
+
+    const fn registration(&self) -> Pin<&Registration> {
+        // SAFETY: part of the driver's state, which does not move.
+        unsafe { Pin::new_unchecked(&self.registration) }
+    }
+
+    /// One user more, if the subsystem is up or comes up now. On the worker. May wait for [`CAPTURE_SLICE`], but only while there
+    /// is no user, and so nothing else to be done.
+    pub fn acquire(&self, passive: Passive) -> Acquired {
+        // SAFETY: on the worker (invariant).
+        let users = unsafe { &mut *self.users.get() };
+        if *users == 0 {
+            match self.bring_up(passive) {
+                Acquired::Ready => {}
+                other => return other,
+            }
+        }
+        *users = users.wrapping_add(1);
+        Acquired::Ready
+    }
+
+    fn bring_up(&self, passive: Passive) -> Acquired {
+        const NO_INTERFACE: i32 = 0xC000_02B9_u32.cast_signed();
+        // SAFETY: on the worker (invariant).
+        let attempts = unsafe { &mut *self.attempts.get() };
+        // SAFETY: the worker drives the registration; it is deregistered below, or in `release`.
+        let registered = unsafe { self.registration().register(passive) };
+        // SAFETY: as above.
+        match registered.and_then(|()| unsafe { self.registration().capture(CAPTURE_SLICE, passive) }) {
+            Ok(()) => {
+                *attempts = 0;
+                return Acquired::Ready;
+            }
+            Err(status)
+                if status != NO_INTERFACE && self.registration.is_registered() && *attempts < CAPTURE_ATTEMPTS =>
+            {
+                *attempts = attempts.wrapping_add(1);
+                return Acquired::NotYet;
+            }
+            Err(_) => {}
+        }
+        self.give_up(passive);
+        Acquired::Failed
+    }
+
+    /// Nobody waits for the subsystem any more, or it won't come. On the worker.
+    pub fn give_up(&self, passive: Passive) {
+        // SAFETY: on the worker (invariant).
+        let attempts = unsafe { &mut *self.attempts.get() };
+        *attempts = 0;
+        // SAFETY: on the worker (invariant).
+        if unsafe { *self.users.get() } == 0 {
+            // SAFETY: the worker drives the registration; no users, so no socket and no call.
+            unsafe { self.registration().deregister(passive) };
+        }
+    }
+
+    /// One user less; the last one deregisters. On the worker.
+    pub fn release(&self, passive: Passive) {
+        // SAFETY: on the worker (invariant).
+        let users = unsafe { &mut *self.users.get() };
+        *users = users.saturating_sub(1);
+        if *users == 0 {
+            // SAFETY: the worker drives the registration; the last user has no socket and no call left.
+            unsafe { self.registration().deregister(passive) };
+        }
+    }
+
+    /// The captured provider, for who is inside the gate of an instance that is up.
+    pub fn provider(&self) -> Option<Provider> {
+        self.registration.provider()
+    }
+
+    /// Whether the driver is registered.
+    pub fn is_registered(&self) -> bool {
+        self.registration.is_registered()
+    }
+}
+
+/// The driver's state of a device.
+///
+/// # Safety
+/// `device` is our device, with its state constructed.
+pub unsafe fn of_device(device: NonNull<wdk_sys::DEVICE_OBJECT>) -> &'static Driver {
+    // SAFETY: the extension holds the state as long as requests and clients exist.
+    unsafe { &*(*device.as_ptr()).DeviceExtension.cast::<Driver>() }
+}

@@ -1,0 +1,385 @@
+//! A provider that a client has started: from the first startup to the end of the teardown.
+//!
+//! Requests change counts where they arrive; every transition that takes work is made on the worker, one after the other. So a
+//! startup that arrives during the teardown waits, and starts afresh; and a teardown finds nobody starting.
+
+use crate::client::{Client, Handle};
+use crate::driver::Acquired;
+use crate::irp::Irp;
+use crate::list::{Links, List};
+use crate::lock::{Guard, SpinLock};
+use crate::pool::Ref;
+use crate::queue::{IrpQueue, Owner, Parked};
+use crate::socket::Socket;
+use crate::table::MAX_SOCKETS;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, Ordering};
+use wdk_sys::NTSTATUS;
+use wsk::Passive;
+use wskclient_abi::{
+    CatalogEntry, HIGHEST_VERSION, Kind, Provider, STATUS_PENDING, STATUS_SUCCESS, Startup, StartupReply,
+    WinsockVersion, WsaError,
+};
+use wskclient_lifecycle::{Closed, Gate, Left, Lifecycle, Released, Share, State};
+
+/// A provider of a client.
+///
+/// # Invariants
+/// - The gate is open exactly while the lifecycle is up. Every socket of the instance is inside from its creation until WSK has it
+///   back.
+/// - Every such socket is in one of the two lists, under their lock.
+/// - While the lifecycle is not down, one reference to the client is given up for the instance.
+pub struct Instance {
+    provider: Provider,
+    lifecycle: SpinLock<Lifecycle>,
+    /// As the lifecycle says, to be read without its lock.
+    references: AtomicU32,
+    gate: Gate,
+    sockets: SpinLock<Sockets>,
+    startups: IrpQueue,
+    cleanups: IrpQueue,
+}
+
+/// The instance's sockets.
+pub struct Sockets {
+    /// Those that the teardown has not come to.
+    open: List,
+    /// Those that the teardown has begun to close.
+    ending: List,
+}
+
+impl Sockets {
+    /// The list that a socket is in.
+    const fn list(&mut self, ending: bool) -> &mut List {
+        if ending { &mut self.ending } else { &mut self.open }
+    }
+}
+
+impl Instance {
+    /// Down.
+    pub const fn new(provider: Provider) -> Self {
+        Self {
+            provider,
+            lifecycle: SpinLock::new(Lifecycle::new()),
+            references: AtomicU32::new(0),
+            gate: Gate::closed(),
+            sockets: SpinLock::new(Sockets {
+                open: List::new(),
+                ending: List::new(),
+            }),
+            startups: IrpQueue::new(),
+            cleanups: IrpQueue::new(),
+        }
+    }
+
+    fn lifecycle(&self) -> Guard<'_, Lifecycle> {
+        self.lifecycle.lock()
+    }
+
+    /// Something happens to the lifecycle through a handle.
+    pub fn event<R>(&self, handle: &Handle, event: impl FnOnce(&mut Lifecycle, &mut Share) -> R) -> R {
+        let mut lifecycle = self.lifecycle();
+        let share = handle.share(self.provider);
+        // SAFETY: shares of this provider are used under this lock only.
+        let outcome = event(&mut lifecycle, unsafe { &mut *share });
+        self.references.store(lifecycle.references(), Ordering::Release);
+        outcome
+    }
+
+    /// References held.
+    pub fn references(&self) -> u32 {
+        self.references.load(Ordering::Acquire)
+    }
+
+    /// A startup whose input is valid (contract: WSA-2, WSP-1).
+    pub fn startup(&self, handle: Ref<Handle>, mut irp: Irp, request: &StartupRequest) -> NTSTATUS {
+        let client = handle.client().clone();
+        let startup = self.event(&handle, Lifecycle::startup);
+        match startup {
+            wskclient_lifecycle::Startup::Counted(references) => {
+                client.take(Kind::Startup);
+                let length = irp.reply(&request.reply(references));
+                client.complete(irp, Kind::Startup, STATUS_SUCCESS, length)
+            }
+            wskclient_lifecycle::Startup::Refused => irp.complete(WsaError::NoBuffers.status(), 0),
+            wskclient_lifecycle::Startup::Waits(_) => {
+                client.take(Kind::Startup);
+                irp.mark_pending();
+                self.startups.park(Parked {
+                    irp,
+                    owner: Owner::Handle(handle),
+                    kind: Kind::Startup,
+                });
+                client.queue_work();
+                STATUS_PENDING
+            }
+        }
+    }
+
+    /// A cleanup (contract: WSA-2, WSP-1). The last one completes when the teardown is over; if it is cancelled before, only the
+    /// waiting ends.
+    pub fn cleanup(&self, handle: Ref<Handle>, irp: Irp) -> NTSTATUS {
+        let client = handle.client().clone();
+        let released = self.event(&handle, Lifecycle::cleanup);
+        match released {
+            Released::None => irp.complete(WsaError::NotInitialised.status(), 0),
+            Released::Remaining(_) => {
+                client.take(Kind::Cleanup);
+                client.complete(irp, Kind::Cleanup, STATUS_SUCCESS, 0)
+            }
+            Released::Last => {
+                client.take(Kind::Cleanup);
+                irp.mark_pending();
+                self.cleanups.park(Parked {
+                    irp,
+                    owner: Owner::Handle(handle),
+                    kind: Kind::Cleanup,
+                });
+                self.begin_teardown(&client);
+                STATUS_PENDING
+            }
+        }
+    }
+
+    /// The last reference is released: nobody comes in any more, and the worker does the rest.
+    pub fn begin_teardown(&self, client: &Ref<Client>) {
+        // Drained or not, the worker looks.
+        let (Closed::Empty | Closed::Draining | Closed::Already) = self.gate.close();
+        client.queue_work();
+    }
+
+    /// Cancels what waits through a dead handle.
+    pub fn cancel_waiting(&self, handle: &Handle) {
+        for queue in [&self.startups, &self.cleanups] {
+            while let Some(parked) = queue.pop_of(handle) {
+                parked.complete(WsaError::OperationAborted.status(), 0);
+            }
+        }
+    }
+
+    /// Goes in, to create a socket: false unless the provider is up.
+    pub fn enter(&self) -> bool {
+        self.gate.enter_any()
+    }
+
+    /// Comes out.
+    pub fn leave(&self, client: &Client) {
+        if self.gate.leave() == Left::Last {
+            client.queue_work();
+        }
+    }
+
+    /// A socket that is inside the gate joins the instance.
+    pub fn add(&self, links: NonNull<Links>) {
+        // SAFETY: a new socket is in no list, and leaves this one before it goes.
+        unsafe { self.sockets.lock().open.push(links) };
+    }
+
+    /// A socket leaves the instance; it knows whether the teardown has come to it.
+    pub fn remove(&self, socket: &Socket) {
+        let mut sockets = self.sockets.lock();
+        // SAFETY: under the lock that the mark is used under.
+        let ending = unsafe { socket.ending() };
+        // SAFETY: in this list, by the mark.
+        unsafe { sockets.list(ending).remove(socket.links()) };
+    }
+
+    /// The worker's run: makes every transition that can be made now.
+    pub fn run(&self, client: &Ref<Client>, passive: Passive) {
+        if self.lifecycle().state() == State::Stopping {
+            self.end_sockets();
+            if !self.gate.is_drained() {
+                return;
+            }
+            self.finish_teardown(client, passive);
+        }
+        if !self.startups.is_empty() {
+            self.start(client, passive);
+        }
+    }
+
+    /// Closes every socket, each once. Linear in their number: what the teardown has come to is moved to the other list.
+    fn end_sockets(&self) {
+        while let Some(socket) = self.next_to_end() {
+            socket.close();
+        }
+    }
+
+    fn next_to_end(&self) -> Option<Ref<Socket>> {
+        let mut sockets = self.sockets.lock();
+        let links = sockets.open.pop()?;
+        // SAFETY: in no list now.
+        unsafe { sockets.ending.push(links) };
+        // SAFETY: the place is built into a socket, which stays while it is in the list.
+        let socket = unsafe { Socket::from_links(links).as_ref() };
+        // SAFETY: under the lock that the mark is used under.
+        unsafe { socket.set_ending() };
+        // SAFETY: it has left neither the list nor the last pointer to it (a socket leaves the list before it goes).
+        Some(unsafe { Ref::again(socket) })
+    }
+
+    /// Nothing is inside: gives back what the instance holds, and completes the cleanups.
+    fn finish_teardown(&self, client: &Ref<Client>, passive: Passive) {
+        let driver = client.driver();
+        driver.subsystem.release(passive);
+        driver.worker.release();
+        driver.teardown_finished();
+        self.lifecycle().stopped();
+        while let Some(parked) = self.cleanups.pop() {
+            parked.complete(STATUS_SUCCESS, 0);
+        }
+        // SAFETY: the reference that `start` gave up; the caller has another.
+        drop(unsafe { Ref::from_raw(NonNull::from(&**client)) });
+    }
+
+    /// Brings the instance up for the startups that wait, if it is not, and counts them.
+    fn start(&self, client: &Ref<Client>, passive: Passive) {
+        let driver = client.driver();
+        let state = {
+            let mut lifecycle = self.lifecycle();
+            let began = lifecycle.begin();
+            (lifecycle.state(), began)
+        };
+        match state {
+            (State::Starting, _) => match driver.subsystem.acquire(passive) {
+                Acquired::Ready => self.admit_first(client, passive),
+                Acquired::NotYet => client.queue_work(),
+                Acquired::Failed => self.refuse_all(),
+            },
+            (State::Up, _) => {}
+            // A teardown has begun meanwhile: its end runs this again.
+            (State::Stopping | State::Down, _) => return,
+        }
+        self.admit(client);
+        if self.lifecycle().state() == State::Starting && self.startups.is_empty() {
+            self.lifecycle().start_ended();
+            driver.subsystem.give_up(passive);
+        }
+    }
+
+    /// The subsystem is there: the first startup that still waits takes the first reference.
+    fn admit_first(&self, client: &Ref<Client>, passive: Passive) {
+        let driver = client.driver();
+        let Some((parked, request)) = self.pop_startup() else {
+            // Everybody who waited has given up.
+            self.lifecycle().start_ended();
+            driver.subsystem.release(passive);
+            return;
+        };
+        driver.worker.keep();
+        let _given_up_for_the_instance = client.clone().into_raw();
+        let _generation = self.gate.open();
+        let Owner::Handle(handle) = &parked.owner else { return };
+        let started = self.event(&handle, Lifecycle::started);
+        debug_assert!(started, "it was starting, with no reference");
+        self.answer(parked, &request, 1);
+    }
+
+    /// Counts the startups that wait, while the instance is up.
+    fn admit(&self, client: &Ref<Client>) {
+        while self.lifecycle().state() == State::Up {
+            let Some((parked, request)) = self.pop_startup() else {
+                return;
+            };
+            let Owner::Handle(handle) = &parked.owner else { return };
+            let startup = self.event(&handle, Lifecycle::startup);
+            match startup {
+                wskclient_lifecycle::Startup::Counted(references) => self.answer(parked, &request, references),
+                wskclient_lifecycle::Startup::Refused => parked.complete(WsaError::NoBuffers.status(), 0),
+                wskclient_lifecycle::Startup::Waits(_) => {
+                    // The last reference went meanwhile.
+                    self.startups.park(parked);
+                    client.queue_work();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Answers a startup that has been counted. If its handle has died meanwhile, the reference goes with it.
+    fn answer(&self, mut parked: Parked, request: &StartupRequest, references: u32) {
+        let Owner::Handle(handle) = &parked.owner else { return };
+        let handle = handle.clone();
+        if handle.is_dead() {
+            parked.complete(WsaError::OperationAborted.status(), 0);
+            let released = self.event(&handle, Lifecycle::handle_died);
+            if released == Released::Last {
+                self.begin_teardown(handle.client());
+            }
+            return;
+        }
+        let length = parked.irp.reply(&request.reply(references));
+        parked.complete(STATUS_SUCCESS, length);
+    }
+
+    /// The next startup that waits. Its input was valid when it was parked, and nobody has written it since.
+    fn pop_startup(&self) -> Option<(Parked, StartupRequest)> {
+        loop {
+            let parked = self.startups.pop()?;
+            match StartupRequest::decode(&parked.irp) {
+                Ok(request) => return Some((parked, request)),
+                Err(status) => parked.complete(status, 0),
+            }
+        }
+    }
+
+    /// The network subsystem is not there: nobody is counted (contract: WSA-6).
+    fn refuse_all(&self) {
+        self.lifecycle().start_ended();
+        while let Some(parked) = self.startups.pop() {
+            parked.complete(WsaError::SystemNotReady.status(), 0);
+        }
+    }
+}
+
+/// A valid startup.
+pub struct StartupRequest {
+    /// What is started.
+    pub provider: Provider,
+    version: WinsockVersion,
+    entry: CatalogEntry,
+}
+
+impl StartupRequest {
+    /// Decodes and validates (contract: WSA-3, WSP-2).
+    pub fn decode(irp: &Irp) -> Result<Self, NTSTATUS> {
+        let input: Startup = irp.input()?;
+        irp.output_fits::<StartupReply>()?;
+        let invalid = WsaError::Invalid.status();
+        let provider = Provider::from_number(input.provider).ok_or(invalid)?;
+        if input.reserved != 0 || input.reserved2 != 0 {
+            return Err(invalid);
+        }
+        let entry = match provider {
+            Provider::Application if input.catalog_id == 0 => CatalogEntry::default(),
+            Provider::Application => return Err(invalid),
+            Provider::Transport => *CatalogEntry::find(input.catalog_id).ok_or(invalid)?,
+        };
+        let version = input
+            .version
+            .negotiate(provider.lowest_version())
+            .ok_or(WsaError::VersionNotSupported.status())?;
+        Ok(Self {
+            provider,
+            version,
+            entry,
+        })
+    }
+
+    fn reply(&self, references: u32) -> StartupReply {
+        const TEXT: &[u8] = b"wskclient: Winsock over WSK";
+        let mut description = [0; 64];
+        for (place, byte) in description.iter_mut().zip(TEXT) {
+            *place = *byte;
+        }
+        StartupReply {
+            version: self.version,
+            highest_version: HIGHEST_VERSION,
+            max_sockets: MAX_SOCKETS,
+            max_datagram: 0,
+            references,
+            entry: self.entry,
+            description,
+        }
+    }
+}

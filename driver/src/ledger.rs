@@ -1,0 +1,70 @@
+//! The ledger request: a snapshot that adds up (contract: X-7).
+
+use crate::client::Client;
+use core::sync::atomic::Ordering;
+use wskclient_abi::{Kind, Ledger, Provider, SocketCounts, Tally};
+use wskclient_lifecycle::Count;
+use zerocopy::FromZeros;
+
+/// What the driver holds, as a client sees it.
+pub fn of(client: &Client) -> Ledger {
+    let driver = client.driver();
+    let mut ledger = Ledger::new_zeroed();
+    for provider in Provider::ALL {
+        set(
+            &mut ledger.references,
+            provider as usize,
+            client.instance(provider).references(),
+        );
+    }
+    for &kind in Kind::ALL {
+        set(
+            &mut ledger.requests,
+            kind as usize,
+            tally(client.ledger.read(kind as usize)),
+        );
+    }
+    let closing = client.closing.load(Ordering::Relaxed);
+    ledger.sockets = SocketCounts {
+        open: client.table.used().saturating_sub(closing),
+        closing,
+    };
+    ledger.clients = driver.clients();
+    ledger.registered = driver.subsystem.is_registered().into();
+    ledger.teardowns = driver.teardowns();
+    add_totals(&mut ledger, client);
+    ledger
+}
+
+/// Adds up every client: those that are gone, and those that are there.
+fn add_totals(ledger: &mut Ledger, client: &Client) {
+    let driver = client.driver();
+    let mut totals = [Count::default(); crate::driver::KINDS];
+    driver.for_each_client(|client| {
+        for (&kind, total) in Kind::ALL.iter().zip(&mut totals) {
+            total.add(client.ledger.read(kind as usize));
+        }
+        ledger.driver_sockets = ledger.driver_sockets.wrapping_add(client.table.used().into());
+        for (provider, total) in Provider::ALL.iter().zip(&mut ledger.driver_references) {
+            *total = total.wrapping_add(client.instance(*provider).references());
+        }
+    });
+    for (&kind, mut total) in Kind::ALL.iter().zip(totals) {
+        total.add(driver.retired(kind));
+        set(&mut ledger.driver_requests, kind as usize, tally(total));
+    }
+}
+
+fn tally(count: Count) -> Tally {
+    Tally {
+        taken: count.taken,
+        completed: count.completed,
+        cancelled: count.cancelled,
+    }
+}
+
+fn set<T>(places: &mut [T], index: usize, value: T) {
+    if let Some(place) = places.get_mut(index) {
+        *place = value;
+    }
+}

@@ -1,0 +1,250 @@
+//! The one place that touches the names which bindgen generates for anonymous fields, enums and callbacks.
+//!
+//! Bindings are made from the headers at hand; only names that are the same in bindings made from the WDK's are used here, and no
+//! integer type is assumed for an enum. What the rest of the driver sees are functions.
+
+use core::ffi::c_void;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicPtr, Ordering};
+use wdk_sys::{
+    CCHAR, DEVICE_OBJECT, FILE_OBJECT, HANDLE, IO_STACK_LOCATION, IRP, KEVENT, KPROCESSOR_MODE, MDL, NTSTATUS, PIRP,
+    ULONG, ntddk,
+};
+
+const _: () = {
+    assert!(size_of::<IRP>() == 208);
+    assert!(size_of::<IO_STACK_LOCATION>() == 72);
+    assert!(size_of::<MDL>() == 48);
+    assert!(size_of::<FILE_OBJECT>() == 216);
+    assert!(size_of::<wdk_sys::DRIVER_OBJECT>() == 336);
+};
+
+/// `STATUS_MORE_PROCESSING_REQUIRED`: the completion routine keeps the IRP.
+pub const MORE_PROCESSING_REQUIRED: NTSTATUS = 0xC000_0016_u32.cast_signed();
+
+/// `IO_NO_INCREMENT`.
+const NO_INCREMENT: CCHAR = 0;
+/// `SL_PENDING_RETURNED`.
+const PENDING_RETURNED: u8 = 1;
+/// `SL_INVOKE_ON_CANCEL | SL_INVOKE_ON_SUCCESS | SL_INVOKE_ON_ERROR`.
+const INVOKE_ALWAYS: u8 = 0xE0;
+
+/// `KernelMode`.
+pub const KERNEL_MODE: KPROCESSOR_MODE = wdk_sys::_MODE::KernelMode as KPROCESSOR_MODE;
+
+/// A completion routine.
+pub type CompletionRoutine = unsafe extern "C" fn(*mut DEVICE_OBJECT, *mut IRP, *mut c_void) -> NTSTATUS;
+/// A cancel routine.
+pub type CancelRoutine = unsafe extern "C" fn(*mut DEVICE_OBJECT, *mut IRP);
+
+/// `IoGetCurrentIrpStackLocation`.
+///
+/// # Safety
+/// The IRP is at a stack location of this driver.
+pub unsafe fn current_location(irp: NonNull<IRP>) -> *mut IO_STACK_LOCATION {
+    // SAFETY: the IRP is alive.
+    let overlay = unsafe { &raw const (*irp.as_ptr()).Tail.Overlay };
+    // SAFETY: the field is this one while an IRP is at a stack location.
+    unsafe { (*overlay).__bindgen_anon_2.__bindgen_anon_1.CurrentStackLocation }
+}
+
+/// The control code and the two lengths, bytes, of an `IRP_MJ_DEVICE_CONTROL`.
+///
+/// # Safety
+/// The location is such an IRP's.
+pub unsafe fn device_control(location: *const IO_STACK_LOCATION) -> (ULONG, usize, usize) {
+    // SAFETY: the caller says which member the union holds.
+    let parameters = unsafe { (*location).Parameters.DeviceIoControl };
+    (
+        parameters.IoControlCode,
+        parameters.InputBufferLength as usize,
+        parameters.OutputBufferLength as usize,
+    )
+}
+
+/// `IoMarkIrpPending`.
+///
+/// # Safety
+/// The IRP is at a stack location of this driver, which owns it.
+pub unsafe fn mark_pending(irp: NonNull<IRP>) {
+    // SAFETY: the caller's promise.
+    let location = unsafe { current_location(irp) };
+    // SAFETY: the owner of the IRP may write its location.
+    unsafe { (*location).Control |= PENDING_RETURNED };
+}
+
+/// `IoSetCompletionRoutine`, for success, error and cancel: in the next lower stack location. (The current location of a new IRP
+/// from [`allocate_irp`] lies one above its only one.)
+///
+/// # Safety
+/// This driver owns the IRP, which has a lower stack location; `routine` is right for `context`.
+pub unsafe fn set_completion_routine(irp: NonNull<IRP>, routine: CompletionRoutine, context: *mut c_void) {
+    // SAFETY: the caller's promise.
+    let location = unsafe { current_location(irp) };
+    // SAFETY: the array of stack locations reaches at least one below the current.
+    let next = unsafe { &mut *location.sub(1) };
+    next.CompletionRoutine = Some(routine);
+    next.Context = context;
+    next.Control = INVOKE_ALWAYS;
+}
+
+/// The IRP's status and information.
+///
+/// # Safety
+/// The IRP is completed or owned by this driver.
+pub unsafe fn io_status(irp: NonNull<IRP>) -> (NTSTATUS, usize) {
+    // SAFETY: the IRP is alive.
+    let block = unsafe { &raw const (*irp.as_ptr()).IoStatus };
+    // SAFETY: the union's members are the status and a pointer that nobody uses here.
+    let status = unsafe { (*block).__bindgen_anon_1.Status };
+    // SAFETY: as above.
+    let information = unsafe { (*block).Information };
+    (status, usize::try_from(information).unwrap_or(0))
+}
+
+/// Completes the IRP: from here on it is the I/O manager's. `<= DISPATCH_LEVEL`, with no lock held.
+///
+/// # Safety
+/// This driver owns the IRP; no cancel routine is set.
+pub unsafe fn complete(irp: NonNull<IRP>, status: NTSTATUS, information: usize) {
+    // SAFETY: the owner may write.
+    let block = unsafe { &mut (*irp.as_ptr()).IoStatus };
+    block.__bindgen_anon_1.Status = status;
+    block.Information = information as wdk_sys::ULONG_PTR;
+    // SAFETY: the caller's promise.
+    unsafe { ntddk::IofCompleteRequest(irp.as_ptr(), NO_INCREMENT) };
+}
+
+/// `Irp->AssociatedIrp.SystemBuffer`.
+///
+/// # Safety
+/// The IRP is a device control of a method that has a system buffer.
+pub unsafe fn system_buffer(irp: NonNull<IRP>) -> *mut u8 {
+    // SAFETY: the caller says which member the union holds.
+    unsafe { (*irp.as_ptr()).AssociatedIrp.SystemBuffer.cast() }
+}
+
+/// `IoSetCancelRoutine`: exchanges the cancel routine, and tells whether there was one.
+///
+/// # Safety
+/// The IRP is alive; a routine that is set is right for it.
+pub unsafe fn exchange_cancel_routine(irp: NonNull<IRP>, routine: Option<CancelRoutine>) -> bool {
+    let new = routine.map_or(core::ptr::null_mut(), |routine| routine as *mut c_void);
+    // SAFETY: the field is a pointer that everybody exchanges atomically.
+    let field = unsafe { AtomicPtr::from_ptr((&raw mut (*irp.as_ptr()).CancelRoutine).cast()) };
+    !field.swap(new, Ordering::SeqCst).is_null()
+}
+
+/// `Irp->Cancel`.
+///
+/// # Safety
+/// The IRP is alive.
+pub unsafe fn is_cancelled(irp: NonNull<IRP>) -> bool {
+    // SAFETY: a byte that the I/O manager sets before it looks for a cancel routine.
+    unsafe { (&raw const (*irp.as_ptr()).Cancel).read_volatile() != 0 }
+}
+
+/// Releases the cancel spin lock, which a cancel routine is entered with.
+///
+/// # Safety
+/// The caller is the IRP's cancel routine and has not released it.
+pub unsafe fn release_cancel_lock(irp: NonNull<IRP>) {
+    // SAFETY: the I/O manager keeps the level there for this.
+    unsafe { ntddk::IoReleaseCancelSpinLock((*irp.as_ptr()).CancelIrql) };
+}
+
+/// The list entry that an IRP's owner may use.
+///
+/// # Safety
+/// This driver owns the IRP.
+pub unsafe fn list_entry(irp: NonNull<IRP>) -> NonNull<crate::list::Links> {
+    // SAFETY: the IRP is alive.
+    let overlay = unsafe { &raw mut (*irp.as_ptr()).Tail.Overlay };
+    // SAFETY: the member of the union that an IRP's owner may use.
+    let entry = unsafe { &raw mut (*overlay).__bindgen_anon_2.ListEntry };
+    // SAFETY: a field of a live object is not null; `Links` has LIST_ENTRY's layout.
+    unsafe { NonNull::new_unchecked(entry.cast()) }
+}
+
+/// Where an IRP's list entry is within it, bytes.
+pub const LIST_ENTRY_OFFSET: usize = core::mem::offset_of!(IRP, Tail.Overlay.__bindgen_anon_2);
+
+/// The four pointers that an IRP's owner may use.
+///
+/// # Safety
+/// This driver owns the IRP.
+pub unsafe fn driver_context(irp: NonNull<IRP>) -> *mut [*mut c_void; 4] {
+    // SAFETY: the IRP is alive.
+    let overlay = unsafe { &raw mut (*irp.as_ptr()).Tail.Overlay };
+    // SAFETY: the member of the union that an IRP's owner may use.
+    unsafe { (&raw mut (*overlay).__bindgen_anon_1.__bindgen_anon_1.DriverContext).cast() }
+}
+
+/// An IRP of the driver's own, with one stack location. `<= DISPATCH_LEVEL`.
+pub fn allocate_irp() -> Option<NonNull<IRP>> {
+    // SAFETY: no argument can be wrong.
+    NonNull::new(unsafe { ntddk::IoAllocateIrp(1, 0) })
+}
+
+/// Gives an IRP of the driver's own back. `<= DISPATCH_LEVEL`.
+///
+/// # Safety
+/// It came from [`allocate_irp`] and nobody else has it.
+pub unsafe fn free_irp(irp: NonNull<IRP>) {
+    // SAFETY: the caller's promise.
+    unsafe { ntddk::IoFreeIrp(irp.as_ptr()) };
+}
+
+/// The IRP as WSK's bindings know it.
+pub const fn as_wsk(irp: NonNull<IRP>) -> NonNull<wsk::sys::Irp> {
+    irp.cast()
+}
+
+/// An auto-reset event, not signalled.
+///
+/// # Safety
+/// `event` is nonpaged memory that stays where it is while the event is in use.
+pub unsafe fn initialize_event(event: *mut KEVENT) {
+    // SAFETY: the caller's promise.
+    unsafe { ntddk::KeInitializeEvent(event, wdk_sys::_EVENT_TYPE::SynchronizationEvent, 0) };
+}
+
+/// Waits for a dispatcher object without a limit.
+///
+/// # Safety
+/// `PASSIVE_LEVEL`; the object is alive.
+pub unsafe fn wait(object: *mut c_void) {
+    // SAFETY: the caller's promise; no time-out, not alertable.
+    let status = unsafe {
+        ntddk::KeWaitForSingleObject(
+            object,
+            wdk_sys::_KWAIT_REASON::Executive,
+            KERNEL_MODE,
+            0,
+            core::ptr::null_mut(),
+        )
+    };
+    debug_assert!(
+        status == 0,
+        "a wait without a time-out ends when the object is signalled"
+    );
+}
+
+/// Closes a handle of the driver's own.
+///
+/// # Safety
+/// `PASSIVE_LEVEL`; the handle is the driver's, and closed this once.
+pub unsafe fn close_handle(handle: HANDLE) {
+    // SAFETY: the caller's promise.
+    let status = unsafe { ntddk::ZwClose(handle) };
+    debug_assert!(status == 0, "a handle of our own closes");
+}
+
+/// The raw IRP of a dispatch routine.
+///
+/// # Safety
+/// The I/O manager gave it.
+pub const unsafe fn non_null(irp: PIRP) -> NonNull<IRP> {
+    // SAFETY: the I/O manager gives no null IRP.
+    unsafe { NonNull::new_unchecked(irp) }
+}

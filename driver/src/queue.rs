@@ -1,0 +1,194 @@
+//! IRPs that wait in the driver, each cancellable at any moment.
+//!
+//! The cancel routine's exchange is the claim: whoever takes the routine out of the IRP, the canceller or the driver, ends it.
+//! (The kernel's own cancel-safe queues, `IoCsq*`, do the same; stock Wine has none.)
+
+use crate::client::Handle;
+use crate::irp::Irp;
+use crate::list::{Links, List};
+use crate::lock::SpinLock;
+use crate::nt;
+use crate::pool::Ref;
+use crate::socket::Socket;
+use core::ptr::NonNull;
+use wdk_sys::{DEVICE_OBJECT, IRP};
+use wskclient_abi::{Kind, WsaError};
+
+/// Waiting IRPs, oldest first.
+///
+/// # Invariants
+/// - Each IRP in the list is owned by this driver; its `DriverContext` holds the queue, the owner and the kind.
+/// - The owner in it keeps the queue alive.
+pub struct IrpQueue {
+    irps: SpinLock<List>,
+}
+
+/// What a parked IRP keeps alive: the handle that it came through, or the socket that it waits for. Both keep their client.
+pub enum Owner {
+    /// Startups and cleanups.
+    Handle(Ref<Handle>),
+    /// Accepts.
+    Socket(Ref<Socket>),
+}
+
+/// An IRP that has been taken out of a queue.
+pub struct Parked {
+    /// The IRP.
+    pub irp: Irp,
+    /// What it kept alive.
+    pub owner: Owner,
+    /// What it is counted as.
+    pub kind: Kind,
+}
+
+const HANDLE: usize = 1;
+const SOCKET: usize = 2;
+
+impl Owner {
+    fn into_raw(self) -> (*mut core::ffi::c_void, usize) {
+        match self {
+            Self::Handle(handle) => (handle.into_raw().as_ptr().cast(), HANDLE),
+            Self::Socket(socket) => (socket.into_raw().as_ptr().cast(), SOCKET),
+        }
+    }
+
+    /// # Safety
+    /// The pair came from `into_raw` and is taken back this once.
+    unsafe fn from_raw(pointer: *mut core::ffi::c_void, tag: usize) -> Self {
+        // SAFETY: what `into_raw` gives is not null.
+        let pointer = unsafe { NonNull::new_unchecked(pointer) };
+        if tag == HANDLE {
+            // SAFETY: the caller's promise.
+            Self::Handle(unsafe { Ref::from_raw(pointer.cast()) })
+        } else {
+            // SAFETY: the caller's promise.
+            Self::Socket(unsafe { Ref::from_raw(pointer.cast()) })
+        }
+    }
+}
+
+impl Parked {
+    /// Completes the IRP, counted, and lets go of what it kept alive.
+    pub fn complete(self, status: wdk_sys::NTSTATUS, information: usize) {
+        match &self.owner {
+            Owner::Handle(handle) => handle.client().complete(self.irp, self.kind, status, information),
+            Owner::Socket(socket) => socket.client().complete(self.irp, self.kind, status, information),
+        };
+    }
+}
+
+impl IrpQueue {
+    /// Empty.
+    pub const fn new() -> Self {
+        Self {
+            irps: SpinLock::new(List::new()),
+        }
+    }
+
+    /// Whether nothing waits. What is being cancelled at this moment may still be seen.
+    pub fn is_empty(&self) -> bool {
+        self.irps.lock().is_empty()
+    }
+
+    /// Lets an IRP wait, which is marked pending and counted as taken. One that is cancelled already is completed.
+    pub fn park(&self, parked: Parked) {
+        let Parked { irp, owner, kind } = parked;
+        let irp = irp.into_raw();
+        let (pointer, tag) = owner.into_raw();
+        // SAFETY: ours, so is its context.
+        let context = unsafe { &mut *nt::driver_context(irp) };
+        *context = [
+            core::ptr::from_ref(self).cast_mut().cast(),
+            pointer,
+            core::ptr::without_provenance_mut(tag),
+            core::ptr::without_provenance_mut(kind as usize),
+        ];
+        let mut list = self.irps.lock();
+        // SAFETY: the context is set for the routine, which takes the list's lock before it touches the list.
+        unsafe { nt::exchange_cancel_routine(irp, Some(cancelled)) };
+        // SAFETY: ours until the lock is released or the routine is called, which waits for the lock.
+        let already = unsafe { nt::is_cancelled(irp) };
+        // SAFETY: alive for the same reason.
+        if already && unsafe { nt::exchange_cancel_routine(irp, None) } {
+            drop(list);
+            // SAFETY: the routine is out again and was not called: the IRP is ours alone.
+            unsafe { Parked::from_context(irp) }.complete(WsaError::OperationAborted.status(), 0);
+            return;
+        }
+        // SAFETY: the owner of an IRP may use its list entry; it stays there until the IRP is taken out.
+        unsafe { list.push(nt::list_entry(irp)) };
+    }
+
+    /// Takes the oldest IRP out that nobody is cancelling.
+    pub fn pop(&self) -> Option<Parked> {
+        self.take_where(|_| true)
+    }
+
+    /// Takes the oldest IRP out that came through `handle` and nobody is cancelling.
+    pub fn pop_of(&self, handle: &Handle) -> Option<Parked> {
+        let handle = core::ptr::from_ref(handle);
+        self.take_where(|owner| core::ptr::addr_eq(owner, handle))
+    }
+
+    fn take_where(&self, wanted: impl Fn(*mut core::ffi::c_void) -> bool) -> Option<Parked> {
+        let mut list = self.irps.lock();
+        let mut next = list.first();
+        while let Some(links) = next {
+            let irp = irp_of(links);
+            // SAFETY: in the list, so its context is ours.
+            let [_, owner, ..] = unsafe { *nt::driver_context(irp) };
+            // SAFETY: in the list, so alive.
+            if wanted(owner) && unsafe { nt::exchange_cancel_routine(irp, None) } {
+                // SAFETY: in this list.
+                unsafe { list.remove(links) };
+                drop(list);
+                // SAFETY: the routine is out and will not be called: the IRP is ours alone.
+                return Some(unsafe { Parked::from_context(irp) });
+            }
+            // SAFETY: in this list.
+            next = unsafe { list.next(links) };
+        }
+        None
+    }
+}
+
+impl Parked {
+    /// # Safety
+    /// The IRP was parked, is in no list, and no cancel routine will be called for it.
+    unsafe fn from_context(irp: NonNull<IRP>) -> Self {
+        // SAFETY: what `park` wrote.
+        let [_, pointer, tag, kind] = unsafe { *nt::driver_context(irp) };
+        // SAFETY: what `park` wrote, taken back once: the IRP is in no list any more.
+        let owner = unsafe { Owner::from_raw(pointer, tag.addr()) };
+        let kind = Kind::ALL.get(kind.addr()).copied().unwrap_or(Kind::Startup);
+        // SAFETY: the caller's promise.
+        Self {
+            irp: unsafe { Irp::from_raw(irp) },
+            owner,
+            kind,
+        }
+    }
+}
+
+fn irp_of(links: NonNull<Links>) -> NonNull<IRP> {
+    // SAFETY: only list entries of IRPs are in these lists.
+    unsafe { links.byte_sub(nt::LIST_ENTRY_OFFSET) }.cast()
+}
+
+/// The cancel routine: called with the cancel spin lock held, at `DISPATCH_LEVEL`.
+unsafe extern "C" fn cancelled(_device: *mut DEVICE_OBJECT, irp: *mut IRP) {
+    // SAFETY: the I/O manager gives no null IRP.
+    let irp = unsafe { nt::non_null(irp) };
+    // SAFETY: this is the IRP's cancel routine.
+    unsafe { nt::release_cancel_lock(irp) };
+    // SAFETY: whoever calls the routine has taken it out: the IRP is ours, and its owner keeps the queue alive.
+    let [queue, ..] = unsafe { *nt::driver_context(irp) };
+    // SAFETY: as above.
+    let queue = unsafe { &*queue.cast::<IrpQueue>() };
+    let mut list = queue.irps.lock();
+    // SAFETY: `park` linked it before it released the lock, and nobody who lost the exchange unlinks it.
+    unsafe { list.remove(nt::list_entry(irp)) };
+    drop(list);
+    // SAFETY: out of the list; the routine has been called.
+    unsafe { Parked::from_context(irp) }.complete(WsaError::OperationAborted.status(), 0);
+}

@@ -1,0 +1,216 @@
+//! From bytes to a request: only decoding makes one, and what it makes is valid in itself.
+
+use crate::instance::StartupRequest;
+use crate::irp::Irp;
+use core::mem::offset_of;
+use core::ptr::NonNull;
+use wdk_sys::{MDL, NTSTATUS};
+use wsk::sys::SockAddr;
+use wskclient_abi::{
+    AF_INET, Accept, AcceptReply, Address, Bind, Cleanup, Close, Connect, Ioctl, Ledger, Listen, Provider, Role,
+    SocketHandle, SocketOpen, SocketReply, Transfer, VersionReply, WsaError,
+};
+
+/// `STATUS_INVALID_DEVICE_REQUEST`: there is no such request.
+const INVALID_DEVICE_REQUEST: NTSTATUS = 0xC000_0010_u32.cast_signed();
+/// `IPPROTO_TCP`.
+const TCP: u32 = wsk::sys::IPPROTO_TCP;
+
+/// A valid request.
+pub enum Request {
+    /// Versions.
+    Version,
+    /// The ledger.
+    Ledger,
+    /// A startup.
+    Startup(StartupRequest),
+    /// A cleanup.
+    Cleanup(Provider),
+    /// A new socket.
+    Socket {
+        /// What it belongs to.
+        provider: Provider,
+        /// What it is for.
+        role: Role,
+    },
+    /// A request on a socket.
+    OnSocket(SocketHandle, SocketRequest),
+}
+
+/// What is asked of a socket. Addresses and data lie in the IRP's buffers, which stay until the IRP completes.
+pub enum SocketRequest {
+    /// Bind to an address.
+    Bind(NonNull<SockAddr>),
+    /// Listen.
+    Listen,
+    /// Accept.
+    Accept,
+    /// Connect to an address.
+    Connect(NonNull<SockAddr>),
+    /// Send data.
+    Send(Data),
+    /// Receive data.
+    Receive(Data, u32),
+    /// Close.
+    Close,
+}
+
+/// A caller's data buffer: locked, and exactly as long as it says.
+pub struct Data {
+    /// Its MDL.
+    pub mdl: NonNull<MDL>,
+    /// Its length, bytes, not zero.
+    pub length: usize,
+}
+
+impl Request {
+    /// Decodes and validates.
+    ///
+    /// # Errors
+    /// `STATUS_INVALID_DEVICE_REQUEST` for an unknown code; then `WSAEFAULT` for a wrong length; then what is wrong with a field.
+    pub fn decode(irp: &Irp) -> Result<Self, NTSTATUS> {
+        let (code, ..) = irp.device_control();
+        match Ioctl::from_code(code).ok_or(INVALID_DEVICE_REQUEST)? {
+            Ioctl::Version => without_input::<VersionReply>(irp).map(|()| Self::Version),
+            Ioctl::Ledger => without_input::<Ledger>(irp).map(|()| Self::Ledger),
+            Ioctl::Startup => StartupRequest::decode(irp).map(Self::Startup),
+            Ioctl::Cleanup => {
+                let Cleanup { provider, reserved } = irp.input()?;
+                zero(&[reserved])?;
+                provider_of(provider).map(Self::Cleanup)
+            }
+            Ioctl::Socket => decode_open(irp),
+            Ioctl::Bind => {
+                let Bind {
+                    socket,
+                    address,
+                    reserved,
+                } = irp.input()?;
+                zero(&[reserved])?;
+                address_at(irp, &address, offset_of!(Bind, address))
+                    .map(|address| Self::OnSocket(socket, SocketRequest::Bind(address)))
+            }
+            Ioctl::Listen => {
+                let Listen {
+                    socket,
+                    backlog,
+                    reserved,
+                } = irp.input()?;
+                zero(&[reserved])?;
+                if backlog == 0 {
+                    Err(WsaError::Invalid.status())
+                } else {
+                    Ok(Self::OnSocket(socket, SocketRequest::Listen))
+                }
+            }
+            Ioctl::Accept => {
+                let Accept { socket } = irp.input()?;
+                irp.output_fits::<AcceptReply>()?;
+                Ok(Self::OnSocket(socket, SocketRequest::Accept))
+            }
+            Ioctl::Connect => {
+                let Connect {
+                    socket,
+                    address,
+                    reserved,
+                } = irp.input()?;
+                zero(&[reserved])?;
+                let at = address_at(irp, &address, offset_of!(Connect, address))?;
+                if address.port() == 0 {
+                    return Err(WsaError::AddressNotAvailable.status());
+                }
+                Ok(Self::OnSocket(socket, SocketRequest::Connect(at)))
+            }
+            Ioctl::Send => {
+                let Transfer {
+                    socket,
+                    flags,
+                    reserved,
+                } = irp.input()?;
+                let data = data(irp)?;
+                zero(&[flags, reserved])?;
+                Ok(Self::OnSocket(socket, SocketRequest::Send(data)))
+            }
+            Ioctl::Receive => {
+                let Transfer {
+                    socket,
+                    flags,
+                    reserved,
+                } = irp.input()?;
+                let data = data(irp)?;
+                zero(&[reserved])?;
+                receive_flags(flags).map(|flags| Self::OnSocket(socket, SocketRequest::Receive(data, flags)))
+            }
+            Ioctl::Close => {
+                let Close {
+                    socket,
+                    flags,
+                    reserved,
+                } = irp.input()?;
+                zero(&[flags, reserved])?;
+                Ok(Self::OnSocket(socket, SocketRequest::Close))
+            }
+        }
+    }
+}
+
+fn decode_open(irp: &Irp) -> Result<Request, NTSTATUS> {
+    let SocketOpen {
+        provider,
+        family,
+        role,
+        protocol,
+        reserved,
+    } = irp.input()?;
+    irp.output_fits::<SocketReply>()?;
+    zero(&[reserved])?;
+    let provider = provider_of(provider)?;
+    if family != AF_INET {
+        return Err(WsaError::FamilyNotSupported.status());
+    }
+    let role = Role::from_number(role).ok_or(WsaError::SocketTypeNotSupported.status())?;
+    if protocol != 0 && protocol != TCP {
+        return Err(WsaError::ProtocolNotSupported.status());
+    }
+    Ok(Request::Socket { provider, role })
+}
+
+fn without_input<Reply>(irp: &Irp) -> Result<(), NTSTATUS> {
+    irp.no_input()?;
+    irp.output_fits::<Reply>()
+}
+
+fn zero(fields: &[u32]) -> Result<(), NTSTATUS> {
+    if fields.iter().all(|&field| field == 0) {
+        Ok(())
+    } else {
+        Err(WsaError::Invalid.status())
+    }
+}
+
+fn provider_of(number: u32) -> Result<Provider, NTSTATUS> {
+    Provider::from_number(number).ok_or(WsaError::Invalid.status())
+}
+
+/// An IPv4 address that lies in the input at `offset`.
+fn address_at(irp: &Irp, address: &Address, offset: usize) -> Result<NonNull<SockAddr>, NTSTATUS> {
+    if address.family != AF_INET {
+        return Err(WsaError::FamilyNotSupported.status());
+    }
+    if !address.is_valid_v4() {
+        return Err(WsaError::Invalid.status());
+    }
+    NonNull::new(irp.system_buffer().wrapping_add(offset).cast()).ok_or(WsaError::Fault.status())
+}
+
+fn data(irp: &Irp) -> Result<Data, NTSTATUS> {
+    irp.data().map(|(mdl, length)| Data { mdl, length })
+}
+
+fn receive_flags(flags: u32) -> Result<u32, NTSTATUS> {
+    match flags {
+        0 => Ok(0),
+        Transfer::WAIT_ALL => Ok(wsk::sys::FLAG_WAITALL),
+        _ => Err(WsaError::Invalid.status()),
+    }
+}

@@ -1,0 +1,158 @@
+//! Requests on sockets: each is checked against the socket's state and handed to WSK with its own IRP and buffer.
+
+use crate::accept;
+use crate::client::Client;
+use crate::irp::Irp;
+use crate::operation::Outgoing;
+use crate::pool::Ref;
+use crate::request::SocketRequest;
+use crate::socket::{Phase, Socket, SocketState};
+use crate::table::Entry;
+use wdk_sys::NTSTATUS;
+use wsk::{NOT_IMPLEMENTED, SocketRef, sys};
+use wskclient_abi::{Kind, Provider, Role, STATUS_SUCCESS, SocketHandle, WsaError};
+
+/// Creates a socket.
+pub fn open(client: &Ref<Client>, irp: Irp, provider: Provider, role: Role) -> NTSTATUS {
+    let socket = match Socket::try_new(client, provider, role) {
+        Ok(socket) => socket,
+        Err(status) => return irp.complete(status, 0),
+    };
+    let operation = match socket.begin(Kind::Socket, |_| Ok(())) {
+        Ok((operation, _)) => operation,
+        Err(status) => {
+            socket.discard();
+            return irp.complete(status, 0);
+        }
+    };
+    client.take(Kind::Socket);
+    let outgoing = Outgoing::new(operation, irp);
+    let status = match client.driver().subsystem.provider() {
+        // SAFETY: the socket is inside the instance's gate, so the capture is kept.
+        Some(wsk) => unsafe { wsk.socket(sys::AF_INET, socket.category(), outgoing.irp()) },
+        None => NOT_IMPLEMENTED,
+    };
+    outgoing.called(&socket, status)
+}
+
+/// Serves a request on a socket.
+pub fn on_socket(client: &Client, irp: Irp, handle: SocketHandle, request: SocketRequest) -> NTSTATUS {
+    let Some(socket) = client.table.enter(handle) else {
+        return irp.complete(no_socket(client).status(), 0);
+    };
+    match request {
+        SocketRequest::Bind(address) => hand_over(
+            &socket,
+            irp,
+            Kind::Bind,
+            |state| state.advance(&[Phase::Created], Phase::Binding),
+            // SAFETY: inside the gate; a valid IPv4 address in the IRP's system buffer.
+            |wsk, outgoing| unsafe { wsk.bind(socket.category(), address, outgoing.irp()) },
+        ),
+        SocketRequest::Listen => listen(&socket, irp),
+        SocketRequest::Accept => accept::accept(&socket, irp),
+        SocketRequest::Connect(address) => hand_over_if(
+            &socket,
+            irp,
+            Kind::Connect,
+            |state| state.advance(&[Phase::Bound], Phase::Connecting),
+            // SAFETY: inside the gate; bound, of this category; a valid IPv4 address in the IRP's system buffer.
+            |wsk, outgoing| unsafe { wsk.connect(address, outgoing.irp()) },
+        ),
+        SocketRequest::Send(data) => hand_over_if(&socket, irp, Kind::Send, SocketState::connected, |wsk, outgoing| {
+            let buffer = outgoing.buffer(data.mdl, data.length);
+            // SAFETY: inside the gate; connected; the buffer is the IRP's MDL, exactly.
+            unsafe { wsk.send(buffer, 0, outgoing.irp()) }
+        }),
+        SocketRequest::Receive(data, flags) => {
+            hand_over_if(&socket, irp, Kind::Receive, SocketState::connected, |wsk, outgoing| {
+                let buffer = outgoing.buffer(data.mdl, data.length);
+                // SAFETY: inside the gate; connected; the buffer is the IRP's MDL, exactly.
+                unsafe { wsk.receive(buffer, flags, outgoing.irp()) }
+            })
+        }
+        SocketRequest::Close => match socket.close_for(irp) {
+            Ok(()) => wskclient_abi::STATUS_PENDING,
+            Err(irp) => irp.complete(WsaError::NotSocket.status(), 0),
+        },
+    }
+}
+
+/// What a handle that names no open socket means (contract: WSA-1, X-5).
+fn no_socket(client: &Client) -> WsaError {
+    let started = Provider::ALL
+        .iter()
+        .any(|&provider| client.instance(provider).references() != 0);
+    if started {
+        WsaError::NotSocket
+    } else {
+        WsaError::NotInitialised
+    }
+}
+
+fn listen(socket: &Entry<'_>, irp: Irp) -> NTSTATUS {
+    if socket.role() != Role::Listen {
+        return irp.complete(WsaError::NotSupported.status(), 0);
+    }
+    if let Err(error) = socket.with_state(|state| state.advance(&[Phase::Bound, Phase::Listening], Phase::Listening)) {
+        return irp.complete(error.status(), 0);
+    }
+    socket.client().take(Kind::Listen);
+    socket.client().complete(irp, Kind::Listen, STATUS_SUCCESS, 0)
+}
+
+/// As [`hand_over`], for sockets that connect.
+fn hand_over_if(
+    socket: &Entry<'_>,
+    irp: Irp,
+    kind: Kind,
+    step: impl FnOnce(&mut SocketState) -> Result<(), WsaError>,
+    call: impl FnOnce(SocketRef, &mut Outgoing) -> NTSTATUS,
+) -> NTSTATUS {
+    if socket.role() == Role::Connection {
+        hand_over(socket, irp, kind, step, call)
+    } else {
+        irp.complete(WsaError::NotSupported.status(), 0)
+    }
+}
+
+/// Hands a request to WSK: if the socket's state allows it, with its own IRP.
+fn hand_over(
+    socket: &Entry<'_>,
+    irp: Irp,
+    kind: Kind,
+    step: impl FnOnce(&mut SocketState) -> Result<(), WsaError>,
+    call: impl FnOnce(SocketRef, &mut Outgoing) -> NTSTATUS,
+) -> NTSTATUS {
+    let (operation, wsk) = match socket.begin(kind, step) {
+        Ok(begun) => begun,
+        Err(status) => return irp.complete(status, 0),
+    };
+    socket.client().take(kind);
+    let mut outgoing = Outgoing::new(operation, irp);
+    let status = wsk.map_or(NOT_IMPLEMENTED, |wsk| call(wsk, &mut outgoing));
+    outgoing.called(socket, status)
+}
+
+impl SocketState {
+    /// From one of `from` to `to`.
+    fn advance(&mut self, from: &[Phase], to: Phase) -> Result<(), WsaError> {
+        if from.contains(&self.phase) {
+            self.phase = to;
+            return Ok(());
+        }
+        Err(match self.phase {
+            Phase::Binding | Phase::Connecting => WsaError::Already,
+            Phase::Connected if to == Phase::Connecting => WsaError::IsConnected,
+            _ => WsaError::Invalid,
+        })
+    }
+
+    fn connected(&mut self) -> Result<(), WsaError> {
+        if self.phase == Phase::Connected {
+            Ok(())
+        } else {
+            Err(WsaError::NotConnected)
+        }
+    }
+}

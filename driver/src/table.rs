@@ -1,0 +1,259 @@
+//! A client's sockets by handle: a lookup takes no lock.
+//!
+//! A slot never moves and lives as long as its client; its [`Gate`] says whether the socket in it may be used, and by handles of
+//! which generation. So a stale handle is refused, and never names the slot's next socket.
+
+use crate::lock::SpinLock;
+use crate::pool::{OutOfPool, Ref};
+use crate::socket::Socket;
+use alloc::alloc::{alloc, dealloc};
+use core::alloc::Layout;
+use core::ops::Deref;
+use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use wskclient_abi::SocketHandle;
+use wskclient_lifecycle::{Closed, Gate, Left};
+
+/// A place for a socket.
+///
+/// # Invariants
+/// - While the gate is open, or somebody is inside, `socket` is a pointer that a `Ref<Socket>` gave up.
+struct Slot {
+    gate: Gate,
+    socket: AtomicPtr<Socket>,
+    /// The next free slot, while this one is free. Under the table's lock.
+    next_free: AtomicU32,
+}
+
+/// Slots in the first chunk; each further chunk has twice as many.
+const FIRST_CHUNK: u32 = 16;
+/// As many chunks as make [`MAX_SOCKETS`] slots.
+const CHUNKS: usize = 11;
+/// How many sockets a client may have (contract: X-6).
+pub const MAX_SOCKETS: u32 = 16_384;
+const _: () = assert!(FIRST_CHUNK * ((1 << CHUNKS) - 1) >= MAX_SOCKETS);
+/// No slot.
+const NONE: u32 = u32::MAX;
+
+/// The slots of one client.
+///
+/// # Invariants
+/// - A chunk pointer is written once, and points to that chunk's number of slots until the table is dropped.
+pub struct SocketTable {
+    chunks: [AtomicPtr<Slot>; CHUNKS],
+    free: SpinLock<FreeSlots>,
+    /// Slots in use. Changes under the lock.
+    used: AtomicU32,
+}
+
+struct FreeSlots {
+    first: u32,
+    chunks: usize,
+}
+
+/// A slot that is being used for a socket: from the reservation until it is given back.
+#[derive(Clone, Copy, Debug)]
+pub struct SlotIndex(u32);
+
+/// Why there is no slot.
+pub enum NoSlot {
+    /// The client has as many sockets as it may have.
+    Quota,
+    /// Pool ran out.
+    OutOfPool,
+}
+
+/// A call on a socket that is under way: while it exists, the socket is not given back to WSK.
+///
+/// # Invariants
+/// - It is inside the slot's gate.
+pub struct Entry<'a> {
+    slot: &'a Slot,
+    socket: &'a Socket,
+}
+
+impl Deref for Entry<'_> {
+    type Target = Socket;
+
+    fn deref(&self) -> &Socket {
+        self.socket
+    }
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the socket lives until the slot lets go of it, which happens only after the gate has drained: a reference of
+        // our own makes it outlive the leaving.
+        let socket = unsafe { Ref::again(self.socket) };
+        if self.slot.gate.leave() == Left::Last {
+            socket.gate_drained();
+        }
+    }
+}
+
+const fn chunk_length(chunk: usize) -> u32 {
+    FIRST_CHUNK << chunk
+}
+
+/// The chunk of a slot, and its place there.
+fn locate(index: u32) -> (usize, usize) {
+    let chunk = (index / FIRST_CHUNK).wrapping_add(1).ilog2();
+    let before = FIRST_CHUNK.wrapping_mul((1_u32 << chunk).wrapping_sub(1));
+    (chunk as usize, index.wrapping_sub(before) as usize)
+}
+
+fn chunk_layout(chunk: usize) -> Option<Layout> {
+    Layout::array::<Slot>(chunk_length(chunk) as usize).ok()
+}
+
+impl SocketTable {
+    /// No slots.
+    pub const fn new() -> Self {
+        Self {
+            chunks: [const { AtomicPtr::new(null_mut()) }; CHUNKS],
+            free: SpinLock::new(FreeSlots { first: NONE, chunks: 0 }),
+            used: AtomicU32::new(0),
+        }
+    }
+
+    fn slot(&self, index: u32) -> Option<&Slot> {
+        if index >= MAX_SOCKETS {
+            return None;
+        }
+        let (chunk, place) = locate(index);
+        let slots = NonNull::new(self.chunks.get(chunk)?.load(Ordering::Acquire))?;
+        // SAFETY: `place` is within the chunk's length, and the chunk is there until the table is dropped (invariant).
+        Some(unsafe { slots.add(place).as_ref() })
+    }
+
+    /// Goes in to the open socket that a handle names.
+    pub fn enter(&self, handle: SocketHandle) -> Option<Entry<'_>> {
+        let index = u32::try_from(handle.0 & u64::from(u32::MAX)).ok()?;
+        let generation = u32::try_from(handle.0 >> 32).ok()?;
+        let slot = self.slot(index)?;
+        slot.gate.enter(generation).then(|| slot.entry())
+    }
+
+    /// Goes in to the open socket of a slot that is known to hold it.
+    pub fn enter_slot(&self, index: SlotIndex) -> Option<Entry<'_>> {
+        let slot = self.slot(index.0)?;
+        slot.gate.enter_any().then(|| slot.entry())
+    }
+
+    /// Reserves a slot. `PASSIVE_LEVEL` by its callers: the table may grow.
+    pub fn reserve(&self) -> Result<SlotIndex, NoSlot> {
+        loop {
+            let missing = {
+                let mut free = self.free.lock();
+                if self.used() >= MAX_SOCKETS {
+                    return Err(NoSlot::Quota);
+                }
+                if let Some(slot) = self.slot(free.first) {
+                    let index = free.first;
+                    free.first = slot.next_free.load(Ordering::Relaxed);
+                    self.used.fetch_add(1, Ordering::Relaxed);
+                    return Ok(SlotIndex(index));
+                }
+                free.chunks
+            };
+            self.grow(missing).map_err(|OutOfPool| NoSlot::OutOfPool)?;
+        }
+    }
+
+    /// Adds a chunk, unless somebody else has meanwhile.
+    fn grow(&self, chunk: usize) -> Result<(), OutOfPool> {
+        let (Some(layout), Some(place)) = (chunk_layout(chunk), self.chunks.get(chunk)) else {
+            return Err(OutOfPool);
+        };
+        // SAFETY: the layout's size is not zero.
+        let slots: *mut Slot = unsafe { alloc(layout) }.cast();
+        if slots.is_null() {
+            return Err(OutOfPool);
+        }
+        let length = chunk_length(chunk);
+        let first = FIRST_CHUNK.wrapping_mul((1_u32 << chunk).wrapping_sub(1));
+        for number in 0..length {
+            let index = first.wrapping_add(number).wrapping_add(1);
+            let last = number.wrapping_add(1) == length || index >= MAX_SOCKETS;
+            let next_free = AtomicU32::new(if last { NONE } else { index });
+            let slot = Slot {
+                gate: Gate::closed(),
+                socket: AtomicPtr::new(null_mut()),
+                next_free,
+            };
+            // SAFETY: within the chunk just allocated.
+            unsafe { slots.add(number as usize).write(slot) };
+        }
+        let mut free = self.free.lock();
+        if free.chunks == chunk {
+            // INVARIANT: the chunk's slots are all written.
+            place.store(slots, Ordering::Release);
+            free.chunks = chunk.wrapping_add(1);
+            free.first = first;
+            return Ok(());
+        }
+        drop(free);
+        // SAFETY: allocated above with this layout, and nobody else has it.
+        unsafe { dealloc(slots.cast(), layout) };
+        Ok(())
+    }
+
+    /// Opens a reserved slot for a socket, and returns the handle that names it.
+    pub fn publish(&self, index: SlotIndex, socket: Ref<Socket>) -> Option<SocketHandle> {
+        let slot = self.slot(index.0)?;
+        // INVARIANT: before the gate opens.
+        slot.socket.store(socket.into_raw().as_ptr(), Ordering::Release);
+        let generation = slot.gate.open()?;
+        Some(SocketHandle(u64::from(generation) << 32 | u64::from(index.0)))
+    }
+
+    /// Lets nobody in to the slot's socket any more.
+    pub fn close(&self, index: SlotIndex) -> Closed {
+        self.slot(index.0).map_or(Closed::Already, |slot| slot.gate.close())
+    }
+
+    /// Whether nobody is inside, nor will be.
+    pub fn is_drained(&self, index: SlotIndex) -> bool {
+        self.slot(index.0).is_none_or(|slot| slot.gate.is_drained())
+    }
+
+    /// Gives a slot back whose gate has drained, or was never opened.
+    pub fn release(&self, index: SlotIndex) {
+        let Some(slot) = self.slot(index.0) else { return };
+        if let Some(socket) = NonNull::new(slot.socket.swap(null_mut(), Ordering::AcqRel)) {
+            // SAFETY: given up by `publish`, taken back by this swap only; the gate has drained, so nobody is inside.
+            drop(unsafe { Ref::from_raw(socket) });
+        }
+        let mut free = self.free.lock();
+        slot.next_free.store(free.first, Ordering::Relaxed);
+        free.first = index.0;
+        self.used.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Slots in use.
+    pub fn used(&self) -> u32 {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+impl Slot {
+    /// Inside the gate already.
+    fn entry(&self) -> Entry<'_> {
+        // SAFETY: inside an open gate, so the pointer is there (invariant), and stays until the entry leaves.
+        let socket = unsafe { &*self.socket.load(Ordering::Acquire) };
+        // INVARIANT: inside.
+        Entry { slot: self, socket }
+    }
+}
+
+impl Drop for SocketTable {
+    fn drop(&mut self) {
+        for (chunk, place) in self.chunks.iter_mut().enumerate() {
+            let slots = *place.get_mut();
+            if let Some(layout) = chunk_layout(chunk).filter(|_| !slots.is_null()) {
+                // SAFETY: allocated in `grow` with this layout; every socket keeps its client, so every slot is free.
+                unsafe { dealloc(slots.cast(), layout) };
+            }
+        }
+    }
+}
