@@ -94,24 +94,16 @@ impl Host {
         }
     }
 
-    /// Starts to connect; true if that is already done.
+    /// Connects: true once the connection stands, false while it does not. The host wants to be asked until it does, or has said
+    /// why not; then the socket can connect again.
     pub fn connect(&self, address: SocketAddr) -> io::Result<bool> {
         match self.socket.connect(&address.into()) {
             Ok(()) => Ok(true),
-            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Whether a connection that was started stands now.
-    pub fn connected(&self) -> io::Result<bool> {
-        if let Some(error) = self.socket.take_error()? {
-            return Err(error);
-        }
-        match self.socket.peer_addr() {
-            Ok(_) => Ok(true),
-            Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => Ok(false),
-            Err(error) => Err(error),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EINPROGRESS | libc::EALREADY) => Ok(false),
+                Some(libc::EISCONN) => Ok(true),
+                _ => Err(error),
+            },
         }
     }
 

@@ -9,6 +9,10 @@ use crate::locks;
 use crate::machine;
 use crate::nt;
 
+/// `STATUS_MORE_PROCESSING_REQUIRED`.
+#[cfg(test)]
+pub const MORE_PROCESSING_REQUIRED: i32 = crate::NtStatus::MORE_PROCESSING_REQUIRED.0;
+
 thread_local! {
     static COMPLETIONS: Cell<u32> = const { Cell::new(0) };
 }

@@ -44,7 +44,11 @@ pub extern "win64" fn send(socket: *mut sys::Socket, buffer: *mut sys::Buf, _fla
     dispatch::socket_call("WskSend", socket, CONNECTS, irp, |provider, socket, request| {
         // SAFETY: the driver passes a WSK_BUF with a valid MDL chain.
         let buffer = unsafe { Buffer::read("WskSend", buffer) }?;
-        if socket.inner.lock().shut {
+        let shut = {
+            let inner = socket.inner.lock();
+            inner.shut && inner.phase == Phase::Connected
+        };
+        if shut {
             return provider.conclude(request, status::PIPE_DISCONNECTED, 0);
         }
         socket.submit(provider, request, Op::Send { buffer, done: 0 })
@@ -205,13 +209,8 @@ fn connect_some(inner: &mut Inner, remote: SocketAddr, started: &mut bool) -> Ou
     let (Phase::Bound, Some(host)) = (inner.phase, &inner.host) else {
         return Outcome::Done(inner.phase.refusal(), 0);
     };
-    let connected = if *started {
-        host.connected()
-    } else {
-        host.connect(remote)
-    };
     *started = true;
-    match connected {
+    match host.connect(remote) {
         Ok(true) => {
             inner.local = host.local().ok().or(inner.local);
             inner.remote = Some(remote);

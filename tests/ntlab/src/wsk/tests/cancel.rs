@@ -1,0 +1,189 @@
+//! Cancellation, and its races with completion and close.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+use std::time::Instant;
+
+use super::super::option::{SO_SNDBUF, SOL_SOCKET};
+use super::super::status;
+use super::{Client, Place, Sock, each_seed, machine, run, settle, settled};
+use crate::call;
+
+fn pair(client: &Client) -> (Sock, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = client.connected(listener.local_addr().unwrap());
+    (socket, listener.accept().unwrap().0)
+}
+
+#[test]
+fn a_cancelled_irp_ends_and_the_others_go_on() {
+    each_seed(|machine| {
+        run(machine, || {
+            let client = Client::new();
+            let (socket, mut program) = pair(&client);
+            let (first, second, third) = (socket.receive(4, 0), socket.receive(4, 0), socket.receive(4, 0));
+            assert!(second.io.cancel());
+            assert_eq!(second.settled(), (status::CANCELLED, 0));
+            assert!(first.io.cancel());
+            assert_eq!(first.settled(), (status::CANCELLED, 0));
+            program.write_all(b"data").unwrap();
+            assert_eq!(third.settle(), (status::SUCCESS, 4, b"data".to_vec()));
+            socket.close();
+            client.end();
+        });
+    });
+}
+
+#[test]
+fn a_cancelled_accept_leaves_the_connection_for_the_next() {
+    each_seed(|machine| {
+        run(machine, || {
+            let client = Client::new();
+            let (listener, address) = client.listening();
+            let mut places = [Place::default(), Place::default()];
+            let (returned, io) = listener.start_accept(&mut places);
+            assert!(io.cancel());
+            assert_eq!(settle(returned, io), (status::CANCELLED, 0));
+            let _program = TcpStream::connect(address).unwrap();
+            let (socket, ..) = listener.accept();
+            socket.close();
+            listener.close();
+            client.end();
+        });
+    });
+}
+
+#[test]
+fn an_irp_that_is_cancelled_before_it_waits_ends_at_once() {
+    each_seed(|machine| {
+        run(machine, || {
+            let client = Client::new();
+            let (socket, _program) = pair(&client);
+            let (io, memory) = (super::Io::new(), super::Memory::new(&[0; 4]));
+            assert!(!io.cancel());
+            // SAFETY: the arguments are those of WskReceive.
+            let returned = unsafe { socket.connection().receive.unwrap()(socket.object, memory.buffer(), 0, io.irp()) };
+            assert_eq!(settle(returned, io), (status::CANCELLED, 0));
+            socket.close();
+            client.end();
+        });
+    });
+}
+
+#[test]
+fn a_send_that_is_cancelled_half_way_resets_the_connection() {
+    each_seed(|machine| {
+        run(machine, || {
+            let client = Client::new();
+            let (socket, mut program) = pair(&client);
+            socket.option(SOL_SOCKET, SO_SNDBUF, Some(16 * 1024)).unwrap();
+            let send = socket.send(&vec![1; 16 * 1024 * 1024]);
+            let next = socket.send(b"next");
+            assert!(send.io.cancel());
+            assert_eq!(send.settled(), (status::CANCELLED, 0));
+            assert_eq!(next.settled(), (status::CONNECTION_ABORTED, 0));
+            assert!(program.read_to_end(&mut Vec::new()).is_err());
+            socket.close();
+            client.end();
+        });
+    });
+}
+
+#[test]
+fn cancellation_data_and_close_race_to_one_completion_each() {
+    for seed in 0..40 {
+        let machine = machine(seed);
+        run(&machine, || {
+            let client = Client::new();
+            let (socket, mut program) = pair(&client);
+            let receives: Vec<_> = (0..32).map(|_| socket.receive(1, 0)).collect();
+            let mut received = 0;
+            thread::scope(|scope| {
+                let writer = scope.spawn(move || {
+                    let _ = program.write_all(&[5; 16]);
+                    program
+                });
+                let (cancelled, kept) = receives.split_at(16);
+                let handles: Vec<_> = cancelled.iter().map(|receive| receive.io.irp as usize).collect();
+                let inner = &machine.inner;
+                let canceller = scope.spawn(move || {
+                    let cancel: extern "win64" fn(usize) -> u8 = super::import("IoCancelIrp");
+                    call::guard(inner, || {
+                        handles.into_iter().for_each(|irp| {
+                            cancel(irp);
+                        })
+                    })
+                    .is_ok()
+                });
+                if seed % 2 == 0 {
+                    canceller.join().unwrap();
+                    let (returned, close) = socket.start_close();
+                    assert_eq!(settled(returned, close), status::SUCCESS);
+                    assert!(kept.iter().all(|receive| !receive.io.is_pending()));
+                } else {
+                    let (returned, close) = socket.start_close();
+                    canceller.join().unwrap();
+                    assert_eq!(settled(returned, close), status::SUCCESS);
+                }
+                writer.join().unwrap();
+            });
+            for receive in receives {
+                match receive.settled() {
+                    (status::SUCCESS, 1) => received += 1,
+                    (status::CANCELLED, 0) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert!(received <= 16);
+            client.end();
+        });
+    }
+}
+
+#[test]
+fn ending_a_hundred_thousand_irps_takes_linear_time() {
+    let machine = machine(2);
+    run(&machine, || {
+        let client = Client::new();
+        let (socket, _program) = pair(&client);
+        let time = |count: usize| {
+            let receives: Vec<_> = (0..count).map(|_| socket.receive(1, 0)).collect();
+            let before = Instant::now();
+            assert!(receives.iter().all(|receive| receive.io.cancel()));
+            assert!(
+                receives
+                    .into_iter()
+                    .all(|receive| receive.settled() == (status::CANCELLED, 0))
+            );
+            before.elapsed()
+        };
+        let (some, many) = (time(10_000), time(100_000));
+        assert!(many < some * 40, "{some:?} for 10,000, {many:?} for 100,000");
+        socket.close();
+        client.end();
+    });
+}
+
+#[test]
+fn two_thousand_sockets_close_with_an_irp_each() {
+    let machine = machine(2);
+    run(&machine, || {
+        let client = Client::new();
+        let sockets: Vec<_> = (0..2000)
+            .map(|_| {
+                let (listener, _) = client.listening();
+                let mut places = Box::new([Place::default(), Place::default()]);
+                let accept = listener.start_accept(&mut places);
+                (listener, places, accept)
+            })
+            .collect();
+        assert_eq!(machine.network().counters().sockets, 2000);
+        for (listener, _places, (returned, io)) in sockets {
+            let (closing, close) = listener.start_close();
+            assert_eq!(settle(returned, io), (status::CANCELLED, 0));
+            assert_eq!(settled(closing, close), status::SUCCESS);
+        }
+        client.end();
+    });
+}
