@@ -28,11 +28,21 @@ pub fn run_command(workspace: &Workspace, options: &cli::Build) -> Result<Outcom
     } else {
         Profile::Release
     };
+    match build_everything(workspace, profile) {
+        Ok(driver) => image::report::judge(workspace, &driver, options.format),
+        Err(error) => {
+            options.format.summarize_failure(&error, &[]);
+            Err(error)
+        }
+    }
+}
+
+fn build_everything(workspace: &Workspace, profile: Profile) -> Result<PathBuf> {
     let tools = setup::prepare(workspace)?;
     let driver = build_driver(workspace, &tools, profile)?;
     build_windows_harness(workspace, &tools)?;
     build_native_harness(workspace)?;
-    image::report::judge(workspace, &driver, options.format)
+    Ok(driver)
 }
 
 /// Builds the driver and puts it, with its symbols, where others find it.

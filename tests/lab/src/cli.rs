@@ -1,6 +1,7 @@
 //! The command line: what each command takes, shown with examples by `--help`.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde_json::json;
 
 /// Builds, runs and judges wskclient.sys on Linux.
 #[derive(Parser)]
@@ -101,4 +102,18 @@ pub enum Format {
     Human,
     /// One JSON object for each event, a summary last
     Json,
+}
+
+impl Format {
+    /// The last line of a run that failed, for programs; people read the error on standard error.
+    pub fn summarize_failure(self, error: &anyhow::Error, more: &[(&str, &str)]) {
+        if self == Self::Json {
+            let mut summary = json!({"event": "summary", "result": "failed"});
+            for (name, value) in more {
+                summary[name] = json!(value);
+            }
+            summary["error"] = json!(format!("{error:#}"));
+            println!("{summary}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     cli::{self, Format},
     command::bounded,
     report::{Outcome, progress},
-    setup::{self, files},
+    setup::{self, Tools, files},
     workspace::{Profile, Workspace},
 };
 use prefix::Prefix;
@@ -42,17 +42,37 @@ pub fn run(workspace: &Workspace, options: &cli::Wine) -> Result<Outcome> {
         start: Instant::now(),
     };
 
+    match session(workspace, &tools, options, &driver, &harness, &teller) {
+        Ok(summary) => {
+            teller.conclude(&summary);
+            Ok(Outcome::Holds)
+        }
+        Err(error) => {
+            options.format.summarize_failure(&error, &[("backend", "wine")]);
+            Err(error)
+        }
+    }
+}
+
+/// The whole story, in a prefix of its own that is gone afterwards, whatever happens. Gives the demonstration's summary.
+fn session(
+    workspace: &Workspace,
+    tools: &Tools,
+    options: &cli::Wine,
+    driver: &Path,
+    harness: &Path,
+    teller: &Teller,
+) -> Result<Map<String, Value>> {
     progress("making a Wine prefix");
-    let mut prefix = Prefix::create(&tools, &workspace.lab().join("wine"), &options.wine_debug)?;
+    let mut prefix = Prefix::create(tools, &workspace.lab().join("wine"), &options.wine_debug)?;
     teller.tell("prefix", "made afresh");
-    install_harness(&prefix, &harness, &workspace.lab().join("wine-libraries"))?;
-    service::start(&mut prefix, &driver)?;
+    install_harness(&prefix, harness, &workspace.lab().join("wine-libraries"))?;
+    service::start(&mut prefix, driver)?;
     teller.tell("driver", "loaded and started by sc");
-    let mut summary = demo(&mut prefix, &teller)?;
+    let mut summary = demo(&mut prefix, teller)?;
     teller.tell("demo", "ok");
-    kill_a_holder(&mut prefix, &teller)?;
-    let again = demo(&mut prefix, &teller)?;
-    let survived_kill = again.get("result") == Some(&json!("ok"));
+    kill_a_holder(&mut prefix, teller)?;
+    demo(&mut prefix, teller).context("after a process was killed")?;
     teller.tell("restart", "the next process starts at once, and its demo is ok");
     service::stop(&mut prefix)?;
     teller.tell("driver", "stopped and deleted by sc");
@@ -60,11 +80,8 @@ pub fn run(workspace: &Workspace, options: &cli::Wine) -> Result<Outcome> {
     teller.tell("prefix", "no process left");
 
     summary.insert("backend".to_owned(), json!("wine"));
-    summary.insert("survived_kill".to_owned(), json!(survived_kill));
-    teller.conclude(&summary);
-    Ok(Outcome::of(
-        summary.get("result") == Some(&json!("ok")) && survived_kill,
-    ))
+    summary.insert("survived_kill".to_owned(), json!(true));
+    Ok(summary)
 }
 
 /// Two sessions in one prefix would end each other.
@@ -99,18 +116,20 @@ fn demo(prefix: &mut Prefix<'_>, teller: &Teller) -> Result<Map<String, Value>> 
     for event in &events {
         teller.pass_on(event);
     }
-    let summary = summary.with_context(|| format!("wskctl.exe demo ended with {status} and no summary"));
-    if !status.success() || summary.is_err() {
-        // For its complaint.
-        process.finish(DEMO)?;
+    match summary {
+        Some(summary) if status.success() && summary.get("result") == Some(&json!("ok")) => Ok(summary),
+        Some(summary) => {
+            let error = summary.get("error").and_then(Value::as_str);
+            bail!(
+                "wskctl.exe demo ended with {status}: {}",
+                error.unwrap_or("it does not say why")
+            )
+        }
+        None => bail!(
+            "wskctl.exe demo ended with {status} and no summary\n{}",
+            process.complaint()
+        ),
     }
-    let summary = summary?;
-    ensure!(
-        summary.get("result") == Some(&json!("ok")),
-        "wskctl.exe demo: {}",
-        Value::Object(summary)
-    );
-    Ok(summary)
 }
 
 /// One line of the harness's JSON output.

@@ -77,7 +77,7 @@ impl Running {
     }
 
     /// What it has written on its standard error so far; its last lines.
-    fn complaint(&self) -> String {
+    pub fn complaint(&self) -> String {
         let text = fs::read(self.log.with_extension("err")).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();

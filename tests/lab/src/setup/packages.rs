@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    command::{output_of, run},
+    command::output_of,
     report::{Unprepared, progress},
 };
 
@@ -139,10 +139,13 @@ fn install() -> Result<()> {
             .args(["--quiet", "--quiet"]);
         command
     };
-    run(apt().arg("update"))?;
-    run(apt()
-        .args(["install", "--yes", "--no-install-recommends"])
-        .args(wanted_packages()?))
+    output_of(apt().arg("update"))?;
+    output_of(
+        apt()
+            .args(["install", "--yes", "--no-install-recommends"])
+            .args(wanted_packages()?),
+    )?;
+    Ok(())
 }
 
 fn packages_with(llvm: u32) -> Vec<String> {

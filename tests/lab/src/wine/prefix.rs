@@ -59,11 +59,8 @@ impl<'a> Prefix<'a> {
     /// Starts a Windows program. Its process is the program itself, so killing it kills the Windows process.
     pub fn start(&mut self, program: &str, arguments: &[&str]) -> Result<Running> {
         self.programs += 1;
-        let name = format!(
-            "{:02}-{}",
-            self.programs,
-            Path::new(program).file_stem().unwrap_or_default().display()
-        );
+        let stem = program.rsplit('\\').next().unwrap_or(program).trim_end_matches(".exe");
+        let name = format!("{:02}-{stem}", self.programs);
         let mut command = self.environment(&self.tools.wine);
         Running::start(&name, command.arg(program).args(arguments), &self.logs())
     }
