@@ -35,6 +35,8 @@ pub struct Client {
     pub table: SocketTable,
     /// What the client's requests come to.
     pub ledger: Ledger<KINDS>,
+    /// Sockets that have a handle and are not being closed.
+    pub open: AtomicU32,
     /// Sockets that are being closed.
     pub closing: AtomicU32,
     listed: AtomicBool,
@@ -57,6 +59,7 @@ impl Client {
             instances: Provider::ALL.map(Instance::new),
             table: SocketTable::new(),
             ledger: Ledger::new(),
+            open: AtomicU32::new(0),
             closing: AtomicU32::new(0),
             listed: AtomicBool::new(false),
         })

@@ -24,10 +24,9 @@ pub fn of(client: &Client) -> Ledger {
             tally(client.ledger.read(kind as usize)),
         );
     }
-    let closing = client.closing.load(Ordering::Relaxed);
     ledger.sockets = SocketCounts {
-        open: client.table.used().saturating_sub(closing),
-        closing,
+        open: client.open.load(Ordering::Relaxed),
+        closing: client.closing.load(Ordering::Relaxed),
     };
     ledger.clients = driver.clients();
     ledger.registered = driver.subsystem.is_registered().into();

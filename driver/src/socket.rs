@@ -374,6 +374,7 @@ impl Socket {
         // Under the lock, so that a close finds the gate open or the socket opening.
         // SAFETY: whoever calls has the socket, so a reference to it exists.
         let socket = unsafe { Ref::again(self) };
+        self.client.open.fetch_add(1, Ordering::Relaxed);
         self.client
             .table
             .publish(self.slot, socket)
@@ -519,6 +520,9 @@ impl SocketState {
         if first {
             self.closing = true;
             client.closing.fetch_add(1, Ordering::Relaxed);
+            if self.phase != Phase::Opening {
+                client.open.fetch_sub(1, Ordering::Relaxed);
+            }
         }
         first
     }
