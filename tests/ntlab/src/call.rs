@@ -141,8 +141,12 @@ pub(crate) fn driver_any(function: usize, arguments: &[usize]) -> Result<usize, 
     }
     let mut all = [0; 8];
     all[..arguments.len()].copy_from_slice(arguments);
+    let depth = &this().depth;
+    depth.set(depth.get() + 1);
     // SAFETY: the driver registered `function` for this role, whose arguments these are.
-    unsafe { enter(function, &all) }
+    let outcome = unsafe { enter(function, &all) };
+    depth.set(depth.get() - 1);
+    outcome
 }
 
 /// Calls driver code at the present IRQL; it must return at the same IRQL, holding the same spin locks.

@@ -150,11 +150,24 @@ pub(crate) struct Binding {
 }
 
 fn all() -> Vec<Export> {
-    let mut all = Vec::new();
-    all.extend(crate::irp::exports());
-    all.extend(crate::locks::exports());
-    all.extend(crate::wsk::exports());
-    all
+    let lists = [
+        crate::debug::exports(),
+        crate::device::exports(),
+        crate::dispatcher::exports(),
+        crate::irp::exports(),
+        crate::locks::exports(),
+        crate::mdl::exports(),
+        crate::objects::exports(),
+        crate::pool::exports(),
+        crate::process::exports(),
+        crate::rtl::exports(),
+        crate::security::exports(),
+        crate::system_thread::exports(),
+        crate::timer::exports(),
+        crate::work::exports(),
+        crate::wsk::exports(),
+    ];
+    lists.into_iter().flatten().collect()
 }
 
 static BINDINGS: OnceLock<HashMap<&'static str, Binding>> = OnceLock::new();

@@ -11,21 +11,46 @@
 //! Only Linux on x86-64 can run PE code of its own instruction set in process; elsewhere the crate is empty.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
+pub mod builtin;
 pub mod nt;
 pub mod rules;
 pub mod status;
-
-mod call;
-mod exports;
-mod fault;
-mod irp;
-mod irql;
-mod locks;
-mod machine;
-mod memory;
-mod thread;
 pub mod wsk;
 
+mod call;
+mod debug;
+mod device;
+mod dispatcher;
+mod driver;
+mod exports;
+mod fault;
+mod file;
+mod irp;
+mod irql;
+mod loader;
+mod locks;
+mod machine;
+mod mdl;
+mod memory;
+mod objects;
+mod pool;
+mod process;
+mod report;
+mod request;
+mod rtl;
+mod security;
+mod system_thread;
+mod thread;
+mod timer;
+mod watchdog;
+mod work;
+
+pub use driver::{Driver, Stop};
+pub use loader::LoadError;
 pub use machine::{Machine, Options};
+pub use process::{Handle, Process};
+pub use report::Report;
+pub use request::{Completion, RawIoctl, Request};
 pub use rules::{Rule, Violation};
+pub use security::Token;
 pub use status::NtStatus;

@@ -1,8 +1,8 @@
 //! A machine: everything that one run of drivers has, and its end.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,10 @@ use crate::call::{self, Stopped};
 use crate::exports::Export;
 use crate::rules::{Rule, Violation};
 use crate::thread::this;
-use crate::{fault, irp, locks, nt, rules, wsk};
+use crate::{
+    device, dispatcher, driver, fault, irp, locks, nt, objects, pool, process, rules, system_thread, timer, watchdog, work,
+    wsk,
+};
 
 /// How a machine is to be.
 #[derive(Debug, Clone)]
@@ -51,20 +54,36 @@ impl Drop for Power {
 
 /// What the machine consists of.
 pub(crate) struct Inner {
+    me: Weak<Inner>,
     pub(crate) options: Options,
     stopped: AtomicBool,
     started: Instant,
     violations: Mutex<Vec<Violation>>,
     random: AtomicU64,
     allocations: AtomicU64,
+    output: Mutex<Vec<String>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Code of the loaded drivers as (start, size), read by a signal handler.
-    images: [(AtomicUsize, AtomicUsize); 8],
+    images: [(AtomicUsize, AtomicUsize); MOST_IMAGES],
+    drivers: Mutex<Vec<Arc<driver::Shared>>>,
     pub(crate) irps: irp::Slab,
+    pub(crate) pool: pool::Pool,
     pub(crate) cancel_lock: nt::KSPIN_LOCK,
     pub(crate) lock_order: locks::Order,
+    pub(crate) dispatcher: dispatcher::Dispatcher,
+    pub(crate) clock: timer::Clock,
+    pub(crate) workers: work::Workers,
+    pub(crate) system_threads: system_thread::Threads,
+    pub(crate) names: device::Names,
+    pub(crate) handles: objects::Handles,
+    pub(crate) processes: Mutex<Vec<Arc<process::Shared>>>,
+    /// The System process and a thread of it.
+    pub(crate) system: OnceLock<(usize, usize)>,
     pub(crate) wsk: wsk::State,
 }
+
+/// Images whose code can be told from other code.
+const MOST_IMAGES: usize = 16;
 
 /// The machine on whose behalf the calling thread runs. Valid as long as the thread does.
 #[derive(Clone, Copy)]
@@ -81,12 +100,8 @@ impl Deref for Current {
 
 impl Current {
     /// A reference that may be kept.
-    #[expect(dead_code, reason = "for the providers of the lab")]
     pub(crate) fn share(&self) -> Arc<Inner> {
-        // SAFETY: every `Inner` lives in an `Arc`, see `Machine::new`.
-        unsafe { Arc::increment_strong_count(self.0) };
-        // SAFETY: the count was raised for this one.
-        unsafe { Arc::from_raw(self.0) }
+        self.arc().expect("who entered the machine holds it")
     }
 }
 
@@ -105,20 +120,33 @@ impl Machine {
     #[must_use]
     pub fn new(options: Options) -> Self {
         fault::install();
-        let inner = Arc::new(Inner {
+        let inner = Arc::new_cyclic(|me| Inner {
+            me: Weak::clone(me),
             random: AtomicU64::new(options.seed ^ 0x9e37_79b9_7f4a_7c15),
             options,
             stopped: AtomicBool::new(false),
             started: Instant::now(),
             violations: Mutex::default(),
             allocations: AtomicU64::new(0),
+            output: Mutex::default(),
             threads: Mutex::default(),
             images: Default::default(),
+            drivers: Mutex::default(),
             irps: irp::Slab::new(),
+            pool: pool::Pool::new(),
             cancel_lock: AtomicUsize::new(0),
             lock_order: locks::Order::default(),
+            dispatcher: dispatcher::Dispatcher::default(),
+            clock: timer::Clock::default(),
+            workers: work::Workers::default(),
+            system_threads: system_thread::Threads::default(),
+            names: device::Names::default(),
+            handles: objects::Handles::default(),
+            processes: Mutex::default(),
+            system: OnceLock::new(),
             wsk: wsk::State::default(),
         });
+        watchdog::watch(&inner);
         Self { _power: Arc::new(Power(Arc::clone(&inner))), inner }
     }
 
@@ -137,8 +165,18 @@ impl Inner {
 
     /// Stops the machine: its threads leave at their next call, sleeping ones are woken.
     pub(crate) fn stop(&self) {
-        self.stopped.store(true, Ordering::SeqCst);
+        if self.stopped.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        self.dispatcher.wake();
+        self.clock.wake();
+        self.workers.wake();
         self.wsk.stop();
+    }
+
+    /// The machine's own `Arc`; none when it is being dropped.
+    pub(crate) fn arc(&self) -> Option<Arc<Self>> {
+        self.me.upgrade()
     }
 
     /// Notes a violation and stops the machine.
@@ -171,6 +209,11 @@ impl Inner {
         self.options.fail_allocation == Some(index)
     }
 
+    /// How many allocations were asked for.
+    pub(crate) fn allocations(&self) -> u64 {
+        self.allocations.load(Ordering::Relaxed)
+    }
+
     /// Called at every call of an export.
     #[expect(clippy::unused_self, reason = "where chaos will act")]
     pub(crate) fn at_export(&self, _export: &Export) {}
@@ -184,6 +227,65 @@ impl Inner {
         self.threads.lock().push(thread.expect("a thread"));
     }
 
+    /// Waits for the lab's threads, at most for a while: what hangs in code of its own is left behind.
+    pub(crate) fn join(&self, bound: Duration) {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        let since = Instant::now();
+        for thread in threads {
+            while !thread.is_finished() && since.elapsed() < bound {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if thread.is_finished() && thread.thread().id() != std::thread::current().id() {
+                // A thread of the lab ends by returning; its panic has been printed.
+                let _ = thread.join();
+            }
+        }
+    }
+
+    /// Runs `body`, which has to return within the bound for hanging drivers.
+    pub(crate) fn bounded<R>(&self, what: &'static str, body: impl FnOnce() -> R) -> R {
+        let shared = this().shared();
+        let deadline = u64::try_from((self.age() + self.options.hang).as_millis()).unwrap_or(u64::MAX).max(1);
+        let before = (
+            shared.deadline.swap(deadline, Ordering::AcqRel),
+            shared.what.swap(what.as_ptr().cast_mut(), Ordering::Relaxed),
+            shared.what_length.swap(what.len(), Ordering::Relaxed),
+        );
+        let result = body();
+        shared.what.store(before.1, Ordering::Relaxed);
+        shared.what_length.store(before.2, Ordering::Relaxed);
+        shared.deadline.store(before.0, Ordering::Release);
+        result
+    }
+
+    /// Adds to what drivers have printed.
+    pub(crate) fn print(&self, text: &str) {
+        let mut output = self.output.lock();
+        output.extend(text.lines().map(ToOwned::to_owned));
+    }
+
+    /// What drivers have printed.
+    pub(crate) fn debug_output(&self) -> Vec<String> {
+        self.output.lock().clone()
+    }
+
+    /// Knows a driver.
+    pub(crate) fn add_driver(&self, driver: &Arc<driver::Shared>) {
+        if let Some(image) = &driver.image {
+            let slot = self.images.iter().find(|slot| slot.1.load(Ordering::Relaxed) == 0);
+            if let Some((start, size)) = slot {
+                start.store(image.region.base(), Ordering::Relaxed);
+                size.store(image.region.size(), Ordering::Release);
+            }
+        }
+        self.drivers.lock().push(Arc::clone(driver));
+    }
+
+    /// Every driver that was loaded.
+    pub(crate) fn drivers(&self) -> Vec<Arc<driver::Shared>> {
+        self.drivers.lock().clone()
+    }
+
     /// Whether `address` is code of a loaded driver. Called by a signal handler.
     pub(crate) fn in_driver(&self, address: usize) -> bool {
         self.images
@@ -191,21 +293,51 @@ impl Inner {
             .any(|(start, size)| address.wrapping_sub(start.load(Ordering::Relaxed)) < size.load(Ordering::Relaxed))
     }
 
-    /// A code address, for messages.
-    #[expect(clippy::unused_self, reason = "will name the image")]
+    /// A code address, for messages: by image and offset when it is in a driver.
     pub(crate) fn describe_code(&self, address: usize) -> String {
+        let drivers = self.drivers.lock();
+        for image in drivers.iter().filter_map(|driver| driver.image.as_ref()) {
+            if image.region.contains(address) {
+                return format!("{}+{:#x}", image.name, address - image.region.base());
+            }
+        }
         format!("{address:#x}")
     }
 
     /// What a fault at `address` hit: the rule, a description, a history.
-    #[expect(clippy::unused_self, reason = "will look into the pool")]
-    pub(crate) fn describe_fault(&self, _address: usize) -> (&'static Rule, String, Vec<String>) {
-        (&rules::ACCESS_VIOLATION, "no memory of the driver".to_owned(), Vec::new())
+    pub(crate) fn describe_fault(&self, address: usize) -> (&'static Rule, String, Vec<String>) {
+        if let Some(found) = self.pool.describe_fault(address) {
+            return found;
+        }
+        if let Some(irp) = self.irps.slot_around(address) {
+            let offset = address.wrapping_sub(irp as usize).cast_signed();
+            return (&rules::ACCESS_VIOLATION, format!("offset {offset:#x} of an IRP"), irp::events(irp));
+        }
+        // What poisoned memory holds is no canonical address; the processor then reports none.
+        let what = if self.in_driver(address) {
+            format!("{}, whose protection forbids it", self.describe_code(address))
+        } else if address == 0 {
+            "a null pointer, or an address that cannot be (0xdd bytes: freed memory, 0xcd: uninitialized)".to_owned()
+        } else {
+            "no memory of the driver".to_owned()
+        };
+        (&rules::ACCESS_VIOLATION, what, Vec::new())
     }
 
     /// Return addresses into drivers on the stack between `from` and `to`.
-    #[expect(clippy::unused_self, reason = "will know the images")]
-    pub(crate) fn stack(&self, _from: usize, _to: usize) -> Vec<String> {
-        Vec::new()
+    pub(crate) fn stack(&self, from: usize, to: usize) -> Vec<String> {
+        const MOST: usize = 24;
+        let mut lines = Vec::new();
+        if from % 8 != 0 || from == 0 || to <= from || to - from > 1 << 20 {
+            return lines;
+        }
+        for at in (from..to).step_by(8) {
+            // SAFETY: the range is part of this thread's stack: from a driver's frame to the recovery point above it.
+            let word = unsafe { (at as *const usize).read_volatile() };
+            if self.in_driver(word) && lines.len() < MOST {
+                lines.push(self.describe_code(word));
+            }
+        }
+        lines
     }
 }

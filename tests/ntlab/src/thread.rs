@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::ptr::{null, null_mut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -48,6 +48,8 @@ pub(crate) struct Thread {
     /// Where a violation escapes to; null outside of any call into driver code.
     pub(crate) frame: Cell<*mut Frame>,
     pub(crate) irql: Cell<u8>,
+    /// How many calls into driver code are under way.
+    pub(crate) depth: Cell<usize>,
     pub(crate) held: [Cell<Option<Held>>; MOST_HELD],
     pub(crate) held_count: Cell<usize>,
     /// Return address of the export call that runs now.
@@ -70,8 +72,9 @@ pub(crate) struct Shared {
     pub(crate) machine: AtomicPtr<Inner>,
     /// Milliseconds of the machine's age before which the call that runs now has to return; 0: no bound.
     pub(crate) deadline: AtomicU64,
-    /// The name of that call (a `&'static &'static str`).
-    pub(crate) what: AtomicPtr<&'static str>,
+    /// The name of that call, a `&'static str` in two parts.
+    pub(crate) what: AtomicPtr<u8>,
+    pub(crate) what_length: AtomicUsize,
 }
 
 static THREADS: Mutex<Vec<Arc<Shared>>> = Mutex::new(Vec::new());
@@ -97,6 +100,7 @@ fn register() -> Registration {
         machine: AtomicPtr::new(null_mut()),
         deadline: AtomicU64::new(0),
         what: AtomicPtr::new(null_mut()),
+        what_length: AtomicUsize::new(0),
     });
     THREADS.lock().push(Arc::clone(&shared));
     Registration(shared)
@@ -113,6 +117,7 @@ impl Thread {
             machine: Cell::new(null()),
             frame: Cell::new(null_mut()),
             irql: Cell::new(0),
+            depth: Cell::new(0),
             held: [const { Cell::new(None) }; MOST_HELD],
             held_count: Cell::new(0),
             caller: Cell::new(0),

@@ -21,7 +21,6 @@ use crate::nt::{IO_STACK_LOCATION, IO_TYPE_IRP, IRP, LIST_ENTRY};
 use crate::thread::this;
 
 pub(crate) use cancel::cancel;
-#[expect(unused_imports, reason = "for the providers of the lab")]
 pub(crate) use cancel::set_cancel_routine;
 pub(crate) use complete::{call_driver, complete};
 pub(crate) use exports::exports;
@@ -231,6 +230,17 @@ pub(crate) fn history(irp: *const IRP, text: &'static str, value: usize) {
 /// What has happened to an IRP.
 pub(crate) fn events(irp: *const IRP) -> Vec<String> {
     header(irp).map_or_else(Vec::new, Header::history)
+}
+
+/// IRPs that drivers allocated and have not freed, one line each.
+pub(crate) fn live_of_driver() -> Vec<String> {
+    let mut live = Vec::new();
+    machine::current().irps.each(|irp, header| {
+        if header.owner.get() == Owner::Driver && header.state().0 != State::Free {
+            live.push(format!("IRP {irp:p}: {}", header.history().join(", ")));
+        }
+    });
+    live
 }
 
 impl Inner {

@@ -1,0 +1,185 @@
+//! Maps a driver's image: sections, relocations, imports, protections.
+
+use std::path::Path;
+
+use object::LittleEndian as LE;
+use object::pe;
+use object::read::pe::{ImageNtHeaders, ImageOptionalHeader, ImageThunkData, PeFile64};
+
+use crate::exports;
+use crate::memory::{Access, Region, whole_pages};
+
+/// Why an image cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("{0}: {1}")]
+    Read(String, #[source] std::io::Error),
+    /// It is no driver image that this processor could run.
+    #[error("{0}: not a driver image: {1}")]
+    Format(String, String),
+    /// It imports what the lab does not have.
+    #[error("{0} imports what the lab does not have: {list}", list = .1.join(", "))]
+    Missing(String, Vec<String>),
+}
+
+/// A mapped image.
+#[derive(Debug)]
+pub(crate) struct Image {
+    pub(crate) region: Region,
+    pub(crate) name: String,
+    pub(crate) entry: usize,
+    /// Sections that are discarded after initialization, as (address, length).
+    discardable: Vec<(usize, usize)>,
+}
+
+impl Image {
+    /// Loads the image in the file at `path`.
+    pub(crate) fn load(path: &Path) -> Result<Self, LoadError> {
+        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let data = std::fs::read(path).map_err(|error| LoadError::Read(path.display().to_string(), error))?;
+        let file = PeFile64::parse(&*data).map_err(|error| LoadError::Format(name.clone(), error.to_string()))?;
+        Self::map(&name, &data, &file)
+    }
+
+    fn map(name: &str, data: &[u8], file: &PeFile64) -> Result<Self, LoadError> {
+        let bad = |error: &dyn ToString| LoadError::Format(name.to_owned(), error.to_string());
+        let headers = file.nt_headers();
+        if headers.file_header().machine.get(LE) != pe::IMAGE_FILE_MACHINE_AMD64 {
+            return Err(bad(&"it is for another processor"));
+        }
+        let optional = headers.optional_header();
+        let region =
+            Region::map(optional.size_of_image() as usize, Access::ReadWrite).map_err(|error| bad(&error))?;
+        let base = region.base();
+        let put = |at: usize, bytes: &[u8]| {
+            if at + bytes.len() > region.size() {
+                return Err(bad(&"a section lies outside of the image"));
+            }
+            // SAFETY: the range is inside the region, which is writable and not shared yet.
+            unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), (base + at) as *mut u8, bytes.len()) };
+            Ok(())
+        };
+        put(0, data.get(..optional.size_of_headers() as usize).unwrap_or_default())?;
+        for section in file.section_table().iter() {
+            let bytes = section.pe_data(data).map_err(|error| bad(&error))?;
+            put(section.virtual_address.get(LE) as usize, bytes)?;
+        }
+        relocate(file, data, &region).map_err(|error| bad(&error))?;
+        let missing = bind(file, &region).map_err(|error| bad(&error))?;
+        if !missing.is_empty() {
+            return Err(LoadError::Missing(name.to_owned(), missing));
+        }
+        let discardable = protect(file, &region);
+        let entry = base + optional.address_of_entry_point() as usize;
+        Ok(Self { region, name: name.to_owned(), entry, discardable })
+    }
+
+    /// Drops the sections that are only needed by `DriverEntry`.
+    pub(crate) fn discard_init(&self) {
+        for &(address, length) in &self.discardable {
+            self.region.protect(address, length, Access::None);
+        }
+    }
+
+    /// Makes the whole image inaccessible: whoever still runs it or reads it faults.
+    pub(crate) fn unmap(&self) {
+        self.region.protect(self.region.base(), self.region.size(), Access::None);
+    }
+}
+
+/// A value in the image. The image is writable and nobody else's while it is being bound.
+fn cell(region: &Region, rva: usize) -> Result<*mut u64, String> {
+    if rva + 8 > region.size() {
+        return Err(format!("an address to patch ({rva:#x}) lies outside of the image"));
+    }
+    Ok((region.base() + rva) as *mut u64)
+}
+
+fn relocate(file: &PeFile64, data: &[u8], region: &Region) -> Result<(), String> {
+    let delta = (region.base() as u64).wrapping_sub(file.nt_headers().optional_header().image_base());
+    let blocks = file.data_directories().relocation_blocks(data, &file.section_table());
+    let Some(mut blocks) = blocks.map_err(|error| error.to_string())? else {
+        return Err("it has no relocations".to_owned());
+    };
+    while let Some(block) = blocks.next().map_err(|error| error.to_string())? {
+        for entry in block {
+            match entry.typ {
+                pe::IMAGE_REL_BASED_ABSOLUTE => {}
+                pe::IMAGE_REL_BASED_DIR64 => {
+                    let cell = cell(region, entry.virtual_address as usize)?;
+                    // SAFETY: `cell` lies in the writable image.
+                    let value = unsafe { cell.read_unaligned() };
+                    // SAFETY: as above.
+                    unsafe { cell.write_unaligned(value.wrapping_add(delta)) };
+                }
+                other => return Err(format!("relocation of type {other}")),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Binds the imports and returns the names of those that the lab lacks.
+fn bind(file: &PeFile64, region: &Region) -> Result<Vec<String>, String> {
+    let text = |error: object::read::Error| error.to_string();
+    let mut missing = Vec::new();
+    let Some(table) = file.import_table().map_err(text)? else { return Ok(missing) };
+    let mut modules = table.descriptors().map_err(text)?;
+    while let Some(module) = modules.next().map_err(text)? {
+        let module_name = String::from_utf8_lossy(table.name(module.name.get(LE)).map_err(text)?).into_owned();
+        let names = if module.original_first_thunk.get(LE) == 0 {
+            module.first_thunk.get(LE)
+        } else {
+            module.original_first_thunk.get(LE)
+        };
+        let mut thunks = table.thunks(names).map_err(text)?;
+        let mut slot = module.first_thunk.get(LE) as usize;
+        while let Some(thunk) = thunks.next::<pe::ImageNtHeaders64>().map_err(text)? {
+            if thunk.is_ordinal() {
+                missing.push(format!("{module_name}!#{}", thunk.ordinal()));
+            } else {
+                let (_, name) = table.hint_name(thunk.address()).map_err(text)?;
+                let name = String::from_utf8_lossy(name);
+                match exports::bindings().get(&*name) {
+                    Some(found) if is_module(&module_name, found.module) => {
+                        let cell = cell(region, slot)?;
+                        // SAFETY: `cell` lies in the writable image.
+                        unsafe { cell.write_unaligned(found.address as u64) };
+                    }
+                    _ => missing.push(format!("{module_name}!{name}")),
+                }
+            }
+            slot += 8;
+        }
+    }
+    Ok(missing)
+}
+
+/// Whether an import from `wanted` may be bound to an export of `has`. On x64 hal.dll only forwards to ntoskrnl.exe.
+fn is_module(wanted: &str, has: &str) -> bool {
+    wanted.eq_ignore_ascii_case(has)
+        || (wanted.eq_ignore_ascii_case("hal.dll") && has.eq_ignore_ascii_case("ntoskrnl.exe"))
+}
+
+/// Gives each section its protection and returns the discardable ones.
+fn protect(file: &PeFile64, region: &Region) -> Vec<(usize, usize)> {
+    let mut discardable = Vec::new();
+    region.protect(region.base(), region.size(), Access::Read);
+    for section in file.section_table().iter() {
+        let flags = section.characteristics.get(LE);
+        let start = region.base() + section.virtual_address.get(LE) as usize;
+        let length = whole_pages(section.virtual_size.get(LE) as usize).min(region.base() + region.size() - start);
+        let access = match (flags & pe::IMAGE_SCN_MEM_WRITE != 0, flags & pe::IMAGE_SCN_MEM_EXECUTE != 0) {
+            (true, true) => Access::All,
+            (true, false) => Access::ReadWrite,
+            (false, true) => Access::Execute,
+            (false, false) => Access::Read,
+        };
+        region.protect(start, length, access);
+        if flags & pe::IMAGE_SCN_MEM_DISCARDABLE != 0 {
+            discardable.push((start, length));
+        }
+    }
+    discardable
+}

@@ -1,0 +1,394 @@
+//! Pool, as Driver Verifier's special pool: every block ends against an inaccessible page, and freed blocks stay away.
+//!
+//! Each block has pages of its own, and a record beside (not inside) them. When the host would run out of mappings, small
+//! blocks come from [`slab`] instead, where overruns and late writes are found by their pattern, at free and at reuse.
+//! Models "Special Pool" and "Pool Tracking".
+
+mod exports;
+mod slab;
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::call::Stopped;
+use crate::machine::{self, Inner};
+use crate::memory::{Access, Region};
+use crate::nt::PAGE_SIZE;
+use crate::rules::{self, Rule};
+use crate::thread::this;
+
+pub(crate) use exports::exports;
+
+/// Addresses for blocks with pages of their own.
+const SPACE: usize = 16 << 30;
+/// Blocks with pages of their own in the whole process: each costs the host two mappings, of which it has 65,530.
+const MOST_SPECIAL: usize = 20_000;
+/// Blocks larger than this always get pages of their own.
+const LARGE: usize = PAGE_SIZE;
+/// Alignment of pool blocks on x64.
+const ALIGNMENT: usize = 16;
+/// What the slack around a block holds.
+const SLACK: u8 = 0xfd;
+/// What a block holds that was asked for uninitialized.
+const GARBAGE: u8 = 0xcd;
+/// Bytes before a block that are checked.
+const BEFORE: usize = 64;
+
+static SPECIAL: AtomicUsize = AtomicUsize::new(0);
+
+/// How a block is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Kind {
+    /// Filled with zeros, not with garbage.
+    pub(crate) zeroed: bool,
+    pub(crate) paged: bool,
+    /// The kernel's own (objects, system buffers): no leak of the driver.
+    pub(crate) internal: bool,
+}
+
+const FREE: u32 = 0;
+const LIVE: u32 = 1;
+const FREED: u32 = 2;
+
+/// The record of a block.
+#[repr(C)]
+struct Block {
+    state: AtomicU32,
+    tag: Cell<u32>,
+    address: Cell<usize>,
+    size: Cell<usize>,
+    caller: Cell<usize>,
+    freed_by: Cell<usize>,
+    kind: Cell<Kind>,
+    thread: Cell<u32>,
+    age: Cell<u32>,
+    freed_age: Cell<u32>,
+    /// How many records (pages) before this one the block begins.
+    back: AtomicU32,
+}
+const RECORD_SIZE: usize = 64;
+const _: () = assert!(size_of::<Block>() <= RECORD_SIZE);
+
+/// Milliseconds of the machine's age, for records.
+fn age() -> u32 {
+    u32::try_from(machine::current().age().as_millis()).unwrap_or(u32::MAX)
+}
+
+/// A tag as it is written in source: four characters.
+pub(crate) fn tag_text(tag: u32) -> String {
+    let text: String =
+        tag.to_le_bytes().iter().map(|&byte| if byte.is_ascii_graphic() { char::from(byte) } else { '.' }).collect();
+    format!("'{text}'")
+}
+
+impl Block {
+    fn born(&self, address: usize, size: usize, tag: u32, kind: Kind) {
+        let thread = this();
+        self.tag.set(tag);
+        self.address.set(address);
+        self.size.set(size);
+        self.caller.set(thread.caller.get());
+        self.freed_by.set(0);
+        self.kind.set(kind);
+        self.thread.set(thread.shared().tid.load(Ordering::Relaxed).cast_unsigned());
+        self.age.set(age());
+        self.state.store(LIVE, Ordering::Release);
+    }
+
+    /// Marks the block freed; false when it is not live.
+    fn dies(&self) -> bool {
+        let was_live = self.state.compare_exchange(LIVE, FREED, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if was_live {
+            self.freed_by.set(this().caller.get());
+            self.freed_age.set(age());
+        }
+        was_live
+    }
+
+    fn history(&self) -> Vec<String> {
+        let machine = machine::current();
+        let mut lines = vec![format!(
+            "{:>9.3}s block {:#x}, {} bytes, tag {}: allocated by {} (thread {})",
+            f64::from(self.age.get()) / 1e3,
+            self.address.get(),
+            self.size.get(),
+            tag_text(self.tag.get()),
+            machine.describe_code(self.caller.get()),
+            self.thread.get(),
+        )];
+        if self.state.load(Ordering::Acquire) == FREED {
+            lines.push(format!(
+                "{:>9.3}s freed by {}",
+                f64::from(self.freed_age.get()) / 1e3,
+                machine.describe_code(self.freed_by.get())
+            ));
+        }
+        lines
+    }
+}
+
+/// What is known about an address.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Found {
+    /// Start of the block that the address is in or near.
+    pub(crate) address: usize,
+    pub(crate) size: usize,
+    pub(crate) kind: Kind,
+    pub(crate) live: bool,
+}
+
+#[derive(Default)]
+struct Free {
+    /// Pages given out at least once.
+    used: usize,
+    /// First pages of freed runs, by their number of pages.
+    runs: HashMap<usize, VecDeque<usize>>,
+}
+
+/// The pool of one machine.
+pub(crate) struct Pool {
+    space: Region,
+    records: Region,
+    free: Mutex<Free>,
+    slab: slab::Slab,
+    allocations: AtomicUsize,
+}
+
+impl Pool {
+    pub(crate) fn new() -> Self {
+        Self {
+            space: Region::reserve(SPACE).expect("addresses for pool"),
+            records: Region::map(SPACE / PAGE_SIZE * RECORD_SIZE, Access::ReadWrite).expect("addresses for pool"),
+            free: Mutex::default(),
+            slab: slab::Slab::new(),
+            allocations: AtomicUsize::new(0),
+        }
+    }
+
+    /// The record of the page with number `page`.
+    fn record(&self, page: usize) -> &Block {
+        debug_assert!(page < SPACE / PAGE_SIZE);
+        // SAFETY: the region has a record, valid when zero, for each page; records are only reached through `&Block`.
+        unsafe { &*((self.records.base() + page * RECORD_SIZE) as *const Block) }
+    }
+
+    /// The record of the block that `address` is in or near.
+    fn find(&self, address: usize) -> Option<&Block> {
+        if self.space.contains(address) {
+            let page = (address - self.space.base()) / PAGE_SIZE;
+            let block = self.record(page - self.record(page).back.load(Ordering::Relaxed) as usize);
+            return (block.state.load(Ordering::Acquire) != FREE).then_some(block);
+        }
+        self.slab.find(address)
+    }
+
+    /// What is known about `address`.
+    pub(crate) fn look_up(&self, address: usize) -> Option<Found> {
+        let block = self.find(address)?;
+        Some(Found {
+            address: block.address.get(),
+            size: block.size.get(),
+            kind: block.kind.get(),
+            live: block.state.load(Ordering::Acquire) == LIVE,
+        })
+    }
+
+    /// A block, or null.
+    pub(crate) fn allocate(&self, size: usize, tag: u32, kind: Kind) -> *mut u8 {
+        self.allocations.fetch_add(1, Ordering::Relaxed);
+        let special = machine::current().options.special_pool && SPECIAL.load(Ordering::Relaxed) < MOST_SPECIAL;
+        let address = if special || size > LARGE { self.allocate_special(size, tag, kind) } else { None };
+        let Some(address) = address.or_else(|| self.slab.allocate(size, tag, kind)) else {
+            return std::ptr::null_mut();
+        };
+        if !(kind.zeroed && self.space.contains(address)) {
+            // SAFETY: the block is new, accessible and `size` long.
+            unsafe { (address as *mut u8).write_bytes(if kind.zeroed { 0 } else { GARBAGE }, size) };
+        }
+        address as *mut u8
+    }
+
+    fn allocate_special(&self, size: usize, tag: u32, kind: Kind) -> Option<usize> {
+        let pages = size.div_ceil(PAGE_SIZE).max(1);
+        let first = {
+            let mut free = self.free.lock();
+            if free.used + pages < SPACE / PAGE_SIZE {
+                free.used += pages + 1;
+                free.used - pages - 1
+            } else {
+                free.runs.get_mut(&pages)?.pop_front()?
+            }
+        };
+        SPECIAL.fetch_add(1, Ordering::Relaxed);
+        let start = self.space.base() + first * PAGE_SIZE;
+        self.space.protect(start, pages * PAGE_SIZE, Access::ReadWrite);
+        // Whole pages begin at a page; all else ends at one, as near as alignment allows.
+        let address = start + pages * PAGE_SIZE - size.next_multiple_of(ALIGNMENT).max(ALIGNMENT);
+        fill_slack(start, address, size);
+        for page in 0..=pages {
+            self.record(first + page).back.store(u32::try_from(page).unwrap_or(0), Ordering::Relaxed);
+        }
+        self.record(first).born(address, size, tag, kind);
+        Some(address)
+    }
+
+    /// Frees a block. `tag` must be the block's if it is given.
+    pub(crate) fn free(&self, address: usize, tag: Option<u32>) -> Result<(), Stopped> {
+        let Some(block) = self.find(address) else {
+            return Err(rules::record(&rules::BAD_FREE, format!("{address:#x} is no pool"), Vec::new()));
+        };
+        if block.address.get() != address || block.kind.get().internal {
+            let message = format!("{address:#x} is not the start of a block of the driver");
+            return Err(rules::record(&rules::BAD_FREE, message, block.history()));
+        }
+        if block.state.load(Ordering::Acquire) == LIVE
+            && let Some(tag) = tag
+            && tag != block.tag.get()
+        {
+            let message = format!("freed with the tag {}", tag_text(tag));
+            return Err(rules::record(&rules::BAD_FREE, message, block.history()));
+        }
+        if let Some(what) = machine::current().active_in(address, block.size.get()) {
+            return Err(rules::record(&rules::TIMER_FREED, format!("freed with {what} in it"), block.history()));
+        }
+        self.release(block, address)
+    }
+
+    /// Frees a block of the kernel's own.
+    pub(crate) fn free_internal(&self, address: usize) -> Result<(), Stopped> {
+        match self.find(address) {
+            Some(block) if block.address.get() == address => self.release(block, address),
+            _ => Err(rules::record(&rules::BAD_FREE, format!("{address:#x} is no block of the kernel"), Vec::new())),
+        }
+    }
+
+    fn release(&self, block: &Block, address: usize) -> Result<(), Stopped> {
+        let size = block.size.get();
+        if !block.dies() {
+            let message = format!("{address:#x} is freed already");
+            return Err(rules::record(&rules::DOUBLE_FREE, message, block.history()));
+        }
+        machine::current().lock_order.forget(address, size);
+        if !self.space.contains(address) {
+            return self.slab.free(block);
+        }
+        let pages = size.div_ceil(PAGE_SIZE).max(1);
+        let start = address & !(PAGE_SIZE - 1); // a block begins in its first page
+        if let Some(offset) = written_slack(start, address, size) {
+            let message = format!("written at offset {offset:#x} of a block of {size:#x} bytes");
+            return Err(rules::record(&rules::POOL_OVERRUN, message, block.history()));
+        }
+        self.space.discard(start, pages * PAGE_SIZE);
+        SPECIAL.fetch_sub(1, Ordering::Relaxed);
+        self.free.lock().runs.entry(pages).or_default().push_back((start - self.space.base()) / PAGE_SIZE);
+        Ok(())
+    }
+
+    /// Visits every live block of the driver: (tag, size, caller, address).
+    fn each_live(&self, mut visit: impl FnMut(&Block)) {
+        let used = self.free.lock().used;
+        let mut page = 0;
+        while page < used {
+            let block = self.record(page);
+            if block.state.load(Ordering::Acquire) == LIVE
+                && block.back.load(Ordering::Relaxed) == 0
+                && !block.kind.get().internal
+            {
+                visit(block);
+            }
+            page += 1;
+        }
+        self.slab.each_live(visit);
+    }
+
+    /// What the driver has not freed, one line for each tag and caller.
+    pub(crate) fn leaks(&self) -> Vec<String> {
+        let mut sums: BTreeMap<(u32, usize), (usize, usize)> = BTreeMap::new();
+        self.each_live(|block| {
+            let sum = sums.entry((block.tag.get(), block.caller.get())).or_default();
+            *sum = (sum.0 + 1, sum.1 + block.size.get());
+        });
+        let machine = machine::current();
+        sums.into_iter()
+            .map(|((tag, caller), (blocks, bytes))| {
+                let caller = machine.describe_code(caller);
+                format!("{} {blocks} blocks, {bytes} bytes, allocated by {caller}", tag_text(tag))
+            })
+            .collect()
+    }
+
+    /// How many blocks of the driver are live, and their bytes.
+    pub(crate) fn live(&self) -> (usize, usize) {
+        let (mut blocks, mut bytes) = (0, 0);
+        self.each_live(|block| {
+            blocks += 1;
+            bytes += block.size.get();
+        });
+        (blocks, bytes)
+    }
+
+    /// How many blocks were ever asked for.
+    pub(crate) fn total(&self) -> usize {
+        self.allocations.load(Ordering::Relaxed)
+    }
+
+    /// What an access to `address` hit, if it is pool.
+    pub(crate) fn describe_fault(&self, address: usize) -> Option<(&'static Rule, String, Vec<String>)> {
+        let block = self.find(address)?;
+        let offset = address.wrapping_sub(block.address.get());
+        let (rule, what) = if block.state.load(Ordering::Acquire) == FREED {
+            (&rules::USE_AFTER_FREE, format!("offset {offset:#x} of a freed block"))
+        } else {
+            (&rules::POOL_OVERRUN, format!("offset {offset:#x} of a block of {:#x} bytes", block.size.get()))
+        };
+        Some((rule, what, block.history()))
+    }
+}
+
+/// The slack of a block that starts at `address`, inside pages from `start`: (before, after).
+fn slack(start: usize, address: usize, size: usize) -> [(usize, usize); 2] {
+    let before = (address - start).min(BEFORE);
+    [(address - before, before), (address + size, size.next_multiple_of(ALIGNMENT).max(ALIGNMENT) - size)]
+}
+
+fn fill_slack(start: usize, address: usize, size: usize) {
+    for (at, length) in slack(start, address, size) {
+        // SAFETY: the slack is inside the block's own accessible pages.
+        unsafe { (at as *mut u8).write_bytes(SLACK, length) };
+    }
+}
+
+/// The offset, from the block, of slack that was written to.
+fn written_slack(start: usize, address: usize, size: usize) -> Option<isize> {
+    slack(start, address, size).into_iter().find_map(|(at, length)| {
+        // SAFETY: the slack is inside the block's own accessible pages.
+        let bytes = unsafe { std::slice::from_raw_parts(at as *const u8, length) };
+        let index = bytes.iter().position(|&byte| byte != SLACK)?;
+        Some((at + index).cast_signed() - address.cast_signed())
+    })
+}
+
+impl Inner {
+    /// Something of the kernel's that is active in the given memory.
+    fn active_in(&self, start: usize, size: usize) -> Option<&'static str> {
+        if let Some(what) = self.clock.active_in(start, size) {
+            return Some(what);
+        }
+        if this().locks().any(|held| held.lock.wrapping_sub(start) < size) {
+            return Some("a held spin lock");
+        }
+        self.dispatcher.waits_in(start, size).then_some("an object that a thread waits for")
+    }
+
+    /// Checks that memory which becomes a kernel object may hold one.
+    pub(crate) fn require_resident(&self, address: usize, what: &str) {
+        if let Some(found) = self.pool.look_up(address)
+            && found.kind.paged
+        {
+            rules::violate(&rules::PAGED_OBJECT, format!("{what} at {address:#x} is in paged pool"), Vec::new());
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The end of a machine, and what is said about it.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::machine::Machine;
+use crate::rules::Violation;
+
+/// What a run came to.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The rules broken; the first one stopped the machine.
+    pub violations: Vec<Violation>,
+    /// Pool blocks of drivers that were never freed.
+    pub leaks: usize,
+    /// IRPs that there were.
+    pub irps: u64,
+    /// Pool blocks, IRPs, MDLs and other things that drivers asked for; each could be made to fail.
+    pub allocations: u64,
+    /// What drivers have printed.
+    pub output: Vec<String>,
+    /// The seed of the machine's choices.
+    pub seed: u64,
+    /// How long the machine existed.
+    pub duration: Duration,
+}
+
+impl Report {
+    /// Whether no rule was broken and nothing leaked.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.violations.is_empty() && self.leaks == 0
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} violations, {} blocks leaked, {} IRPs, {} allocations, {:.3} s, seed {:#x}",
+            self.violations.len(),
+            self.leaks,
+            self.irps,
+            self.allocations,
+            self.duration.as_secs_f64(),
+            self.seed
+        )?;
+        self.violations.iter().try_for_each(|violation| write!(f, "{violation}"))
+    }
+}
+
+impl Machine {
+    /// Shuts the machine down: processes end, drivers that still run are unloaded, freed memory is checked, threads end.
+    #[must_use = "the report says whether a rule was broken"]
+    pub fn finish(self) -> Report {
+        let inner = &self.inner;
+        // What goes wrong here is a violation, which is in the report; what cannot be unloaded stays.
+        let _ = self.run(|| inner.end_processes());
+        for driver in inner.drivers() {
+            if driver.is_started() {
+                let _ = driver.unload(&self);
+            }
+        }
+        let leaks = self.run(|| {
+            inner.irps.check_freed();
+            Ok(inner.pool.live().0)
+        });
+        let leaks = leaks.unwrap_or_else(|_| crate::call::guard(inner, || inner.pool.live().0).unwrap_or(0));
+        inner.stop();
+        inner.join(Duration::from_secs(5));
+        Report {
+            violations: inner.violations(),
+            leaks,
+            irps: inner.irps.total(),
+            allocations: inner.allocations(),
+            output: inner.debug_output(),
+            seed: inner.options.seed,
+            duration: inner.age(),
+        }
+    }
+}
