@@ -89,17 +89,6 @@ pub unsafe fn write(place: *mut sys::SockAddr, address: SocketAddr) {
     }
 }
 
-/// The wildcard address of `family`, port 0.
-#[must_use]
-pub fn wildcard(family: sys::AddressFamily) -> SocketAddr {
-    let ip: IpAddr = if family == sys::AF_INET {
-        Ipv4Addr::UNSPECIFIED.into()
-    } else {
-        Ipv6Addr::UNSPECIFIED.into()
-    };
-    SocketAddr::new(ip, 0)
-}
-
 /// Where the lab binds or connects when the driver names `address`: the wildcard becomes the loopback address.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 //!
 //! One idea: a length that goes past its MDL chain crashes Windows later and elsewhere, so it is found at the call.
 //!
-//! Source: *WSK_BUF structure*, *WSK Buffers*.
+//! Source: *`WSK_BUF` structure*, *WSK Buffers*.
 
 use wsk::sys;
 

@@ -1,8 +1,8 @@
-//! The provider's functions that make sockets: WskSocket and WskSocketConnect; and WskControlClient.
+//! The provider's functions that make sockets: `WskSocket` and `WskSocketConnect`; and `WskControlClient`.
 //!
 //! One idea: IoStatus.Information of the IRP is the only place that a new socket's pointer appears in.
 //!
-//! Source: *WskSocket*, *WskSocketConnect*, *WskControlClient*, *WSK Address Families*.
+//! Source: *`WskSocket`*, *`WskSocketConnect`*, *`WskControlClient`*, *WSK Address Families*.
 
 use std::ffi::c_void;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
-//! Datagrams: WskSendTo and WskReceiveFrom.
+//! Datagrams: `WskSendTo` and `WskReceiveFrom`.
 //!
 //! One idea: a datagram goes or comes whole or not at all; one that does not fit the buffer fills it and says so.
 //!
-//! Source: *WskSendTo*, *WskReceiveFrom*, *WskSendMessages*.
+//! Source: *`WskSendTo`*, *`WskReceiveFrom`*, *`WskSendMessages`*.
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;

@@ -3,7 +3,7 @@
 //! One idea: a function is entered through the lab's gate (which checks its IRQL), enters its socket or client (which checks that
 //! the call is allowed now), and takes its IRP (which checks that); only then it does what it is for.
 //!
-//! Source: *WSK_PROVIDER_DISPATCH*, *WSK_PROVIDER_BASIC_DISPATCH* and the tables of the other socket categories.
+//! Source: *`WSK_PROVIDER_DISPATCH`*, *`WSK_PROVIDER_BASIC_DISPATCH`* and the tables of the other socket categories.
 
 use std::ffi::c_void;
 use std::mem::transmute;
@@ -192,10 +192,6 @@ macro_rules! gate {
 }
 
 impl Tables {
-    #[expect(
-        clippy::missing_transmute_annotations,
-        reason = "each slot's type is named in `gate!`"
-    )]
     fn new() -> Self {
         let control = gate!("WskControlSocket", option::control_socket, sys::ControlSocketFn);
         let close = gate!("WskCloseSocket", close_socket, sys::CloseSocketFn);

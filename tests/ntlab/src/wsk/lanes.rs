@@ -14,9 +14,11 @@ use wsk::sys;
 use super::Provider;
 use super::buffers::Buffer;
 use super::request::{Finished, Request};
+use super::rules;
 use super::socket::{Inner, Phase, Socket};
 use super::status::{self, Status};
 use crate::call::Stopped;
+use crate::rules::record;
 
 /// What an IRP that may wait is for.
 pub enum Op {
@@ -102,12 +104,25 @@ impl Op {
     }
 }
 
+/// The status for an error of the host. Memory that is not there is the driver's fault, and stops the machine.
+pub fn failure(error: &io::Error) -> Status {
+    if error.raw_os_error() == Some(libc::EFAULT) {
+        // The machine has stopped: whoever completes the IRP leaves.
+        let _ = record(
+            &rules::BUFFER_GONE,
+            "the memory of a buffer that WSK has is not accessible",
+            Vec::new(),
+        );
+    }
+    status::of_host(error)
+}
+
 impl From<Result<(Status, usize), io::Error>> for Outcome {
     fn from(result: Result<(Status, usize), io::Error>) -> Self {
         match result {
             Ok((status, information)) => Self::Done(status, information),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Self::Wait,
-            Err(error) => Self::Done(status::of_host(&error), 0),
+            Err(error) => Self::Done(failure(&error), 0),
         }
     }
 }
@@ -129,25 +144,25 @@ impl Socket {
             }
             Outcome::Wait => {
                 request.mark_pending();
-                self.wait(provider, &mut inner, lane, Pending { request, op });
+                Self::wait(provider, &mut inner, lane, Pending { request, op });
                 Ok(status::PENDING)
             }
         }
     }
 
     /// Puts an IRP into its lane, unless it has been cancelled. True: it waits.
-    fn wait(&self, provider: &Arc<Provider>, inner: &mut Inner, lane: usize, pending: Pending) -> bool {
+    fn wait(provider: &Arc<Provider>, inner: &mut Inner, lane: usize, pending: Pending) -> bool {
         if pending.request.arm() {
             inner.lanes[lane].insert(pending.request.number, pending);
             return true;
         }
-        let finished = self.cut_short(provider, inner, pending, status::CANCELLED);
+        let finished = Self::cut_short(provider, inner, pending, status::CANCELLED);
         provider.finish_later(finished);
         false
     }
 
     /// Ends an IRP that was taken out of its lane.
-    fn cut_short(&self, provider: &Provider, inner: &mut Inner, pending: Pending, status: Status) -> Finished {
+    fn cut_short(provider: &Provider, inner: &mut Inner, pending: Pending, status: Status) -> Finished {
         if pending.op.is_cut() {
             // Windows documents no state of a connection whose send was cancelled half-way. A reset tells the peer.
             inner.tear_down(provider, Phase::Failed(status::CONNECTION_ABORTED));
@@ -182,7 +197,7 @@ impl Socket {
                         provider.finish_later(pending.request.finish(status, information));
                     }
                     Outcome::Wait => {
-                        if self.wait(provider, inner, lane, pending) {
+                        if Self::wait(provider, inner, lane, pending) {
                             break;
                         }
                     }
@@ -197,7 +212,7 @@ impl Socket {
         let Some(pending) = inner.lanes.iter_mut().find_map(|lane| lane.remove(&number)) else {
             return Ok(());
         };
-        let finished = self.cut_short(provider, &mut inner, pending, status::CANCELLED);
+        let finished = Self::cut_short(provider, &mut inner, pending, status::CANCELLED);
         // The IRP may have stood before others that the host is ready for.
         self.pump_locked(provider, &mut inner);
         drop(inner);
@@ -210,12 +225,12 @@ impl Socket {
     }
 
     /// Takes every pending IRP out of the lanes that is not being cancelled right now.
-    fn drain(&self, provider: &Provider, inner: &mut Inner, status: Status) -> Vec<Finished> {
+    fn drain(provider: &Provider, inner: &mut Inner, status: Status) -> Vec<Finished> {
         let mut finished = Vec::new();
         for lane in 0..LANES {
             for (number, pending) in std::mem::take(&mut inner.lanes[lane]) {
                 if pending.request.disarm() {
-                    finished.push(self.cut_short(provider, inner, pending, status));
+                    finished.push(Self::cut_short(provider, inner, pending, status));
                 } else {
                     inner.lanes[lane].insert(number, pending);
                 }
@@ -227,17 +242,27 @@ impl Socket {
     /// Takes the socket away from under the driver: everything pending ends with `status`, and so does everything to come.
     pub fn fail(&self, provider: &Provider, status: Status) {
         let mut inner = self.inner.lock();
-        let finished = self.drain(provider, &mut inner, status);
+        let finished = Self::drain(provider, &mut inner, status);
         inner.tear_down(provider, Phase::Failed(status));
         for finished in finished {
             provider.finish_later(finished);
         }
     }
 
-    /// WskCloseSocket, once nothing else can call the socket.
+    /// Gives up everything that belongs to the host, and the IRPs with it.
+    pub fn abandon(&self) {
+        let mut inner = self.inner.lock();
+        inner.host = None;
+        inner.close = None;
+        let lanes = std::mem::take(&mut inner.lanes);
+        drop(inner);
+        drop(lanes);
+    }
+
+    /// `WskCloseSocket`, once nothing else can call the socket.
     pub fn close(self: &Arc<Self>, provider: &Arc<Provider>, request: Request) -> Result<Status, Stopped> {
         let mut inner = self.inner.lock();
-        let finished = self.drain(provider, &mut inner, status::CANCELLED);
+        let finished = Self::drain(provider, &mut inner, status::CANCELLED);
         inner.tear_down(provider, Phase::Failed(status::FILE_FORCED_CLOSED));
         if self.irps.load(Ordering::SeqCst) == 1 {
             drop(inner);
@@ -284,7 +309,7 @@ impl Socket {
             drop(inner);
             return provider.conclude(request, status, 0);
         }
-        let finished = self.drain(provider, &mut inner, status::CONNECTION_ABORTED);
+        let finished = Self::drain(provider, &mut inner, status::CONNECTION_ABORTED);
         inner.abort_connection(provider);
         drop(inner);
         for finished in finished {

@@ -2,7 +2,7 @@
 //!
 //! One idea: a listening socket listens as soon as it is bound; connections that nobody has accepted yet wait in the host.
 //!
-//! Source: *WskBind*, *WskListen*, *WskAccept*, *WskInspectComplete*, *Listening for and Accepting Incoming Connections*.
+//! Source: *`WskBind`*, *`WskListen`*, *`WskAccept`*, *`WskInspectComplete`*, *Listening for and Accepting Incoming Connections*.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -63,7 +63,7 @@ pub enum When {
     Any,
     /// Inside the call.
     Inline,
-    /// On the network thread, after or while the call returns STATUS_PENDING.
+    /// On the network thread, after or while the call returns `STATUS_PENDING`.
     Later,
 }
 
@@ -111,7 +111,7 @@ pub struct Counters {
     pub sockets: usize,
     /// IRPs that WSK has.
     pub irps: usize,
-    /// Lists of WskGetAddressInfo that were not freed.
+    /// Lists of `WskGetAddressInfo` that were not freed.
     pub address_lists: usize,
     /// Sockets opened since the start, accepted ones included.
     pub sockets_opened: u64,
@@ -119,7 +119,7 @@ pub struct Counters {
     pub resets: u64,
     /// Bytes handed to the host.
     pub bytes_sent: u64,
-    /// Bytes received, without those that WSK_FLAG_DRAIN dropped.
+    /// Bytes received, without those that `WSK_FLAG_DRAIN` dropped.
     pub bytes_received: u64,
 }
 
@@ -224,7 +224,7 @@ impl State {
 #[derive(Default)]
 pub(crate) struct Provider {
     state: Mutex<ProviderState>,
-    /// Signalled when anything changes that WskCaptureProviderNPI or WskDeregister wait for.
+    /// Signalled when anything changes that `WskCaptureProviderNPI` or `WskDeregister` wait for.
     change: Condvar,
     options: Mutex<Options>,
     registrations: Mutex<registration::Table>,
@@ -324,7 +324,7 @@ impl Provider {
     /// Gives a result to the network thread, which completes its IRP.
     fn finish_later(&self, mut finished: Finished) {
         let order = self.options.lock().order;
-        if order == Order::Any && kernel::random() & 7 == 0 {
+        if order == Order::Any && kernel::random().is_multiple_of(8) {
             finished.hold = u32::try_from(kernel::random() & 3).unwrap_or(0);
         }
         self.network().finish(finished);

@@ -1,9 +1,9 @@
-//! Names: WskGetAddressInfo, WskGetNameInfo and WskFreeAddressInfo.
+//! Names: `WskGetAddressInfo`, `WskGetNameInfo` and `WskFreeAddressInfo`.
 //!
 //! One idea: nobody outside the lab is asked. A name is a number, `localhost`, or one that the test has set; a look-up takes as
 //! long as the test holds it.
 //!
-//! Source: *WskGetAddressInfo*, *WskGetNameInfo*, *WskFreeAddressInfo*, *ADDRINFOEXW*.
+//! Source: *`WskGetAddressInfo`*, *`WskGetNameInfo`*, *`WskFreeAddressInfo`*, *ADDRINFOEXW*.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::c_void;
@@ -91,6 +91,7 @@ pub struct Names {
     hold: bool,
     pending: BTreeMap<u64, Pending>,
     /// Lists by the address of their head.
+    #[expect(clippy::vec_box, reason = "drivers hold the nodes' addresses")]
     lists: HashMap<usize, Vec<Box<Node>>>,
 }
 
@@ -156,7 +157,7 @@ impl Names {
 
     /// Makes the list for the driver.
     fn list(&mut self, question: &Question, found: &[SocketAddr]) -> *mut AddressInfo {
-        let mut nodes: Vec<Box<Node>> = Vec::new();
+        let mut nodes = Vec::new();
         let mut next: *mut AddressInfo = null_mut();
         for (index, &address) in found.iter().enumerate().rev() {
             let family = if address.is_ipv4() { sys::AF_INET } else { sys::AF_INET6 };
@@ -230,7 +231,7 @@ fn port_of(service: &str) -> Option<u16> {
 }
 
 /// # Safety
-/// `string` is null or points to a valid UNICODE_STRING.
+/// `string` is null or points to a valid `UNICODE_STRING`.
 unsafe fn text(string: *const sys::UnicodeString) -> Option<String> {
     // SAFETY: the caller vouches for the struct.
     let string = unsafe { string.cast::<UNICODE_STRING>().as_ref() }?;
@@ -322,7 +323,7 @@ pub extern "win64" fn get_name_info(
 /// Writes `text` into the driver's string, if there is one.
 ///
 /// # Safety
-/// `place` is null or a valid UNICODE_STRING with room for MaximumLength bytes.
+/// `place` is null or a valid `UNICODE_STRING` with room for `MaximumLength` bytes.
 unsafe fn put(place: *mut sys::UnicodeString, text: &str) -> Status {
     // SAFETY: the caller vouches for the struct.
     let Some(string) = (unsafe { place.cast::<UNICODE_STRING>().as_mut() }) else {
@@ -410,14 +411,14 @@ impl Provider {
     /// The names of an address and its port.
     fn names_of(&self, found: SocketAddr, flags: u32) -> (String, String) {
         let names = self.names.lock();
-        let named = || {
+        let known = || {
             names
                 .known
                 .iter()
                 .find(|(_, addresses)| addresses.contains(&found.ip()))
                 .map(|(name, _)| name.clone())
         };
-        let host = if flags & NI_NUMERICHOST != 0 { None } else { named() };
+        let host = if flags & NI_NUMERICHOST != 0 { None } else { known() };
         let service = || {
             SERVICES
                 .iter()

@@ -1,9 +1,9 @@
-//! WskControlSocket: socket options.
+//! `WskControlSocket`: socket options.
 //!
 //! One idea: an option that the host has means the same there and here, except for the value that names it; the others are
 //! answered from what the provider knows.
 //!
-//! Source: *WskControlSocket*, *WSK Socket Options*, and the page of each option.
+//! Source: *`WskControlSocket`*, *WSK Socket Options*, and the page of each option.
 
 use std::ffi::c_void;
 use std::io;

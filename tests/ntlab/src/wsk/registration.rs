@@ -3,7 +3,7 @@
 //! One idea: a registration is known by the address of its block, and what the driver promised to leave alone is compared with what it
 //! was. A wait that could never end is a violation after five seconds, with the list of what it waits for.
 //!
-//! Source: *WskRegister*, *WskDeregister*, *WskCaptureProviderNPI*, *WskReleaseProviderNPI*, *Registering a Winsock Kernel
+//! Source: *`WskRegister`*, *`WskDeregister`*, *`WskCaptureProviderNPI`*, *`WskReleaseProviderNPI`*, *Registering a Winsock Kernel
 //! Application*, *Unregistering a Winsock Kernel Application*.
 
 use std::collections::{HashMap, HashSet};
@@ -22,7 +22,7 @@ use crate::exports::{Export, routines};
 use crate::machine;
 use crate::rules::record;
 
-/// How long WskDeregister waits before what it waits for is named.
+/// How long `WskDeregister` waits before what it waits for is named.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a wait looks whether the machine has stopped.
 const SLICE: Duration = Duration::from_millis(50);
@@ -30,6 +30,7 @@ const SLICE: Duration = Duration::from_millis(50);
 const MARK: u64 = 0x5753_4b52 << 32;
 
 /// What netio.sys exports.
+#[must_use]
 pub fn exports() -> Vec<Export> {
     let mut exports = routines! { "netio.sys";
         PASSIVE: WskRegister => register, WskDeregister => deregister;
@@ -175,11 +176,11 @@ impl Provider {
         let found = self.registrations.lock().by_pointer.get(&(client as usize)).cloned();
         let captured = found.filter(|client| {
             let mut captures = client.captures.lock();
-            let captured = captures.count != 0;
-            if captured {
+            let allowed = captures.count != 0;
+            if allowed {
                 captures.inside.push(function);
             }
-            captured
+            allowed
         });
         captured.map(|client| Call { client, function }).ok_or_else(|| {
             let message = format!("{function} was called for client {client:p}, which has captured nothing");
@@ -187,7 +188,7 @@ impl Provider {
         })
     }
 
-    /// The registration of a block that must be as WskRegister left it.
+    /// The registration of a block that must be as `WskRegister` left it.
     fn registered(&self, function: &'static str, block: *mut sys::Registration) -> Result<Arc<Client>, Stopped> {
         let found = self.registrations.lock().by_block.get(&(block as usize)).cloned();
         let Some(client) = found else {
@@ -195,8 +196,8 @@ impl Provider {
             return Err(record(&rules::NOT_REGISTERED, message, Vec::new()));
         };
         // SAFETY: the driver registered this block, which it has to keep.
-        let (state, context) = unsafe { ((*block).state, (*block).context) };
-        if state != MARK | client.number || context != client.pointer().cast() {
+        let contents = unsafe { &*block };
+        if contents.state != MARK | client.number || contents.context != client.pointer().cast() {
             let message = format!("{function} found the registration block {block:p} overwritten");
             return Err(record(&rules::REGISTRATION_CHANGED, message, Vec::new()));
         }
@@ -306,11 +307,11 @@ impl Provider {
     fn release(&self, block: *mut sys::Registration) -> Result<(), Stopped> {
         let client = self.registered("WskReleaseProviderNPI", block)?;
         let mut captures = client.captures.lock();
-        let captured = captures.count != 0;
+        let balanced = captures.count != 0;
         captures.count = captures.count.saturating_sub(1);
         drop(captures);
         self.changed();
-        if captured {
+        if balanced {
             return Ok(());
         }
         let message = format!("WskReleaseProviderNPI got {block:p}, of which nothing is captured");
@@ -344,20 +345,26 @@ impl Provider {
     }
 }
 
+// What holds a reference is dropped before a thread may escape.
+
 extern "win64" fn register(npi: *mut sys::ClientNpi, block: *mut sys::Registration) -> Status {
-    call::or_escape(kernel::provider().register(npi, block))
+    let outcome = kernel::provider().register(npi, block);
+    call::or_escape(outcome)
 }
 
 extern "win64" fn deregister(block: *mut sys::Registration) {
-    call::or_escape(kernel::provider().deregister(block));
+    let outcome = kernel::provider().deregister(block);
+    call::or_escape(outcome);
 }
 
 extern "win64" fn capture(block: *mut sys::Registration, timeout: u32, npi: *mut sys::ProviderNpi) -> Status {
-    call::or_escape(kernel::provider().capture(block, timeout, npi))
+    let outcome = kernel::provider().capture(block, timeout, npi);
+    call::or_escape(outcome)
 }
 
 extern "win64" fn release(block: *mut sys::Registration) {
-    call::or_escape(kernel::provider().release(block));
+    let outcome = kernel::provider().release(block);
+    call::or_escape(outcome);
 }
 
 /// `WSK_PROVIDER_CHARACTERISTICS`.
@@ -368,9 +375,10 @@ struct Characteristics {
 }
 
 extern "win64" fn query_characteristics(block: *mut sys::Registration, place: *mut Characteristics) -> Status {
-    if let Err(stopped) = kernel::provider().registered("WskQueryProviderCharacteristics", block) {
-        call::escape(stopped);
-    }
+    let outcome = kernel::provider()
+        .registered("WskQueryProviderCharacteristics", block)
+        .map(drop);
+    call::or_escape(outcome);
     let found = Characteristics {
         highest_version: sys::VERSION_1_0,
         lowest_version: sys::VERSION_1_0,

@@ -2,7 +2,7 @@
 //!
 //! One idea: an IRP in WSK is a [`Request`], a value that is neither copied nor dropped, so whoever holds it completes it. While it
 //! waits it lies in a lane of its socket, with a cancel routine; to take it out one must hold the socket's lock and get the cancel
-//! routine back from the IRP. If that is gone, IoCancelIrp is on its way and the cancel routine takes the IRP instead.
+//! routine back from the IRP. If that is gone, `IoCancelIrp` is on its way and the cancel routine takes the IRP instead.
 //!
 //! Source: *Using IRPs with Winsock Kernel Functions*, *Using the System's Cancel Spin Lock*.
 
@@ -75,7 +75,6 @@ pub struct Request {
     pub owner: Owner,
     /// Its place among all IRPs of the provider, in the order of the calls.
     pub number: u64,
-    pub function: &'static str,
 }
 
 // SAFETY: the IRP belongs to the provider until it is completed, and only the holder of the request uses it.
@@ -198,12 +197,7 @@ impl Provider {
         if let Owner::Socket(socket) = &owner {
             socket.irp_taken();
         }
-        Ok(Request {
-            irp,
-            owner,
-            number,
-            function,
-        })
+        Ok(Request { irp, owner, number })
     }
 
     /// Ends an IRP inside the call that brought it: completes it now, or leaves that to the network thread.
@@ -248,7 +242,8 @@ impl Provider {
 
 /// The provider's cancel routine: called with the cancel spin lock held, which it releases first.
 extern "win64" fn cancel_routine(_device: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP) {
-    call::or_escape(cancel(irp));
+    let outcome = cancel(irp);
+    call::or_escape(outcome);
 }
 
 fn cancel(irp: *mut nt::IRP) -> Result<(), Stopped> {

@@ -10,7 +10,7 @@ use crate::rules::Rule;
 macro_rules! wsk_rules {
     ($($id:ident = $name:literal, $meaning:literal, $remedy:literal;)*) => {
         $(
-            #[doc = $meaning]
+            #[doc = concat!("`", $name, "`, a rule of WSK.")]
             pub static $id: Rule = Rule { name: $name, windows_name: None, meaning: $meaning, remedy: $remedy };
         )*
         /// Every rule of this module.
@@ -52,6 +52,9 @@ wsk_rules! {
     BUFFER_NOT_LOCKED = "WskBufferNotLocked",
         "The MDLs of a WSK_BUF describe nonpaged or locked memory.",
         "Call MmBuildMdlForNonPagedPool or MmProbeAndLockPages; use METHOD_IN_DIRECT or METHOD_OUT_DIRECT.";
+    BUFFER_GONE = "WskBufferGone",
+        "The memory of an IRP's buffer is there until the IRP is completed.",
+        "Unlock and free a buffer only after the completion of the IRP that it was passed with.";
     DRAIN_WITH_BUFFER = "WskDrainWithBuffer",
         "A receive with WSK_FLAG_DRAIN has a buffer of length zero, and not WSK_FLAG_WAITALL.",
         "Pass a WSK_BUF whose Length is zero.";

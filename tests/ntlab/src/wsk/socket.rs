@@ -1,10 +1,10 @@
-//! A socket from WskSocket or WskAccept to the completion of WskCloseSocket.
+//! A socket from `WskSocket` or `WskAccept` to the completion of `WskCloseSocket`.
 //!
 //! One idea: the driver holds a pointer, the provider a record; every call looks the record up, so a call on a socket that is
 //! closed, is being closed, or never was is found instead of obeyed. The memory that the driver's pointer leads to is kept until
 //! the machine ends, so that no later socket has the same address.
 //!
-//! Source: *Winsock Kernel Socket Categories*, *WskSocket*, *WskCloseSocket*.
+//! Source: *Winsock Kernel Socket Categories*, *`WskSocket`*, *`WskCloseSocket`*.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -37,7 +37,7 @@ pub enum Category {
 }
 
 impl Category {
-    /// From the flags of WskSocket, of which one may be set.
+    /// From the flags of `WskSocket`, of which one may be set.
     pub fn from_flags(flags: u32) -> Option<Self> {
         match flags {
             sys::FLAG_BASIC_SOCKET => Some(Self::Basic),
@@ -81,12 +81,12 @@ pub struct Inner {
     /// A graceful disconnect was asked for: nothing is sent after it.
     pub shut: bool,
     pub lanes: [Lane; LANES],
-    /// The IRP of WskCloseSocket, while others are on their way back.
+    /// The IRP of `WskCloseSocket`, while others are on their way back.
     pub close: Option<Request>,
 }
 
 impl Inner {
-    /// Ends the host's socket: as WskCloseSocket does it, a connection that is not shut down in both directions is reset.
+    /// Ends the host's socket: as `WskCloseSocket` does it, a connection that is not shut down in both directions is reset.
     pub fn tear_down(&mut self, provider: &Provider, phase: Phase) {
         if self.phase == Phase::Connected {
             self.abort_connection(provider);
@@ -112,7 +112,7 @@ impl Inner {
 struct Uses {
     /// Functions that have not returned.
     inside: Vec<&'static str>,
-    /// WskCloseSocket was called.
+    /// `WskCloseSocket` was called.
     closing: bool,
 }
 
@@ -215,6 +215,7 @@ pub struct Table {
     by_object: HashMap<usize, Entry>,
     by_number: HashMap<usize, Arc<Socket>>,
     /// The memory behind the drivers' pointers.
+    #[expect(clippy::vec_box, reason = "drivers hold the objects' addresses")]
     objects: Vec<Box<sys::Socket>>,
     last: usize,
 }

@@ -1,8 +1,8 @@
-//! Connections: WskConnect, WskSend, WskReceive and WskDisconnect.
+//! Connections: `WskConnect`, `WskSend`, `WskReceive` and `WskDisconnect`.
 //!
 //! One idea: an attempt moves as much data as the host takes and says whether the IRP is done; it never waits.
 //!
-//! Source: *WskConnect*, *WskSend*, *WskReceive*, *WskDisconnect*.
+//! Source: *`WskConnect`*, *`WskSend`*, *`WskReceive`*, *`WskDisconnect`*.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use wsk::sys;
 
 use super::Provider;
 use super::buffers::Buffer;
-use super::lanes::{Op, Outcome};
+use super::lanes::{Op, Outcome, failure};
 use super::request::Request;
 use super::rules;
 use super::socket::{Category, Inner, Phase, Socket};
@@ -199,7 +199,7 @@ impl Socket {
 
 /// The connection is over: everything to come ends as this does.
 fn failed(inner: &mut Inner, error: &io::Error) -> Outcome {
-    let status = status::of_host(error);
+    let status = failure(error);
     inner.host = None;
     inner.phase = Phase::Failed(status);
     Outcome::Done(status, 0)

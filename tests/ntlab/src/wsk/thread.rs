@@ -111,7 +111,16 @@ fn new() -> io::Result<(Poll, Network)> {
     Ok((poll, network))
 }
 
-fn run(provider: &Arc<Provider>, mut poll: Poll) {
+fn run(provider: &Arc<Provider>, poll: Poll) {
+    serve(provider, poll);
+    // The machine has stopped or is switched off. IRPs that are left hold on to their sockets, and those to the host's.
+    let sockets = provider.sockets.lock().all();
+    for socket in sockets {
+        socket.abandon();
+    }
+}
+
+fn serve(provider: &Arc<Provider>, mut poll: Poll) {
     let network = provider.network();
     let mut events = Events::with_capacity(EVENTS);
     let mut held = Vec::new();

@@ -98,7 +98,7 @@ fn cancellation_data_and_close_race_to_one_completion_each() {
             let client = Client::new();
             let (socket, mut program) = pair(&client);
             let receives: Vec<_> = (0..32).map(|_| socket.receive(1, 0)).collect();
-            let mut received = 0;
+            let mut full = 0;
             thread::scope(|scope| {
                 let writer = scope.spawn(move || {
                     let _ = program.write_all(&[5; 16]);
@@ -107,35 +107,35 @@ fn cancellation_data_and_close_race_to_one_completion_each() {
                 let (cancelled, kept) = receives.split_at(16);
                 let handles: Vec<_> = cancelled.iter().map(|receive| receive.io.irp as usize).collect();
                 let inner = &machine.inner;
-                let canceller = scope.spawn(move || {
+                let other = scope.spawn(move || {
                     let cancel: extern "win64" fn(usize) -> u8 = super::import("IoCancelIrp");
                     call::guard(inner, || {
-                        handles.into_iter().for_each(|irp| {
+                        for irp in handles {
                             cancel(irp);
-                        })
+                        }
                     })
                     .is_ok()
                 });
                 if seed % 2 == 0 {
-                    canceller.join().unwrap();
+                    other.join().unwrap();
                     let (returned, close) = socket.start_close();
                     assert_eq!(settled(returned, close), status::SUCCESS);
                     assert!(kept.iter().all(|receive| !receive.io.is_pending()));
                 } else {
                     let (returned, close) = socket.start_close();
-                    canceller.join().unwrap();
+                    other.join().unwrap();
                     assert_eq!(settled(returned, close), status::SUCCESS);
                 }
                 writer.join().unwrap();
             });
             for receive in receives {
                 match receive.settled() {
-                    (status::SUCCESS, 1) => received += 1,
+                    (status::SUCCESS, 1) => full += 1,
                     (status::CANCELLED, 0) => {}
                     other => panic!("{other:?}"),
                 }
             }
-            assert!(received <= 16);
+            assert!(full <= 16);
             client.end();
         });
     }

@@ -88,8 +88,10 @@ struct Io {
 unsafe impl Send for Io {}
 
 extern "win64" fn completed(_: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP, context: *const Completion) -> Status {
-    // SAFETY: the IRP is the driver's again, and its `Io` keeps the context until the IRP is freed.
-    let (irp, completion) = unsafe { (&*irp, &*context) };
+    // SAFETY: `set_completion` gave this reference away, for one completion.
+    let completion = unsafe { Arc::from_raw(context) };
+    // SAFETY: the IRP is the driver's again.
+    let irp = unsafe { &*irp };
     let then = completion.then.lock().take();
     if let Some(then) = then {
         then();
@@ -118,10 +120,12 @@ impl Io {
 
     fn set_completion(&self, control: u8) {
         // SAFETY: the IRP is the driver's own and has one location.
-        let next = unsafe { &*(*self.irp).next() };
+        let irp = unsafe { &*self.irp };
+        // SAFETY: as above.
+        let next = unsafe { &*irp.next() };
         next.set_completion(
             completed as *const () as usize,
-            Arc::as_ptr(&self.completion).cast_mut().cast(),
+            Arc::into_raw(Arc::clone(&self.completion)).cast_mut().cast(),
             control,
         );
     }
@@ -220,7 +224,7 @@ impl Place {
     }
 }
 
-/// The IRP's outcome, whether the call returned it or STATUS_PENDING.
+/// The IRP's outcome, whether the call returned it or `STATUS_PENDING`.
 fn settle(returned: Status, io: Io) -> (Status, usize) {
     let (status, information) = io.wait();
     assert!(
@@ -247,6 +251,7 @@ struct Client {
     npi: sys::ProviderNpi,
 }
 
+#[expect(clippy::unnecessary_box_returns, reason = "a registration block stays where it is")]
 fn blank_registration() -> Box<sys::Registration> {
     Box::new(sys::Registration {
         state: 0,
@@ -399,24 +404,29 @@ impl Transfer {
 }
 
 impl Sock {
+    fn dispatch(self) -> *const c_void {
+        // SAFETY: the provider keeps the object as long as the machine lives.
+        unsafe { &*self.object }.dispatch
+    }
+
     fn basic(self) -> &'static sys::BasicDispatch {
         // SAFETY: every category's table begins with the basic one; the tables are static.
-        unsafe { &*(*self.object).dispatch.cast() }
+        unsafe { &*self.dispatch().cast() }
     }
 
     fn listen(self) -> &'static sys::ListenDispatch {
         // SAFETY: the tests call it on listening sockets.
-        unsafe { &*(*self.object).dispatch.cast() }
+        unsafe { &*self.dispatch().cast() }
     }
 
     fn connection(self) -> &'static sys::ConnectionDispatch {
         // SAFETY: the tests call it on connection-oriented sockets.
-        unsafe { &*(*self.object).dispatch.cast() }
+        unsafe { &*self.dispatch().cast() }
     }
 
     fn datagram(self) -> &'static sys::DatagramDispatch {
         // SAFETY: the tests call it on datagram sockets.
-        unsafe { &*(*self.object).dispatch.cast() }
+        unsafe { &*self.dispatch().cast() }
     }
 
     fn bind(self, local: &str) -> Status {

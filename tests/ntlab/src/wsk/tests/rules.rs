@@ -178,7 +178,7 @@ fn a_buffers_pages_are_locked() {
 #[test]
 fn a_draining_receive_has_no_buffer() {
     provoke_on_connection(&rules::DRAIN_WITH_BUFFER, |_, socket| {
-        forget(socket.receive(4, sys::FLAG_DRAIN))
+        forget(socket.receive(4, sys::FLAG_DRAIN));
     });
 }
 
