@@ -36,11 +36,7 @@ pub fn accept(listener: &Entry<'_>, irp: Irp) -> NTSTATUS {
             irp.mark_pending();
             // SAFETY: the entry keeps the socket.
             let owner = Owner::Socket(unsafe { Ref::again(listener) });
-            listener.accepts.park(Parked {
-                irp,
-                owner,
-                kind: Kind::Accept,
-            });
+            listener.accepts.park(Parked { irp, owner, kind: Kind::Accept });
             // The one that was out may be back meanwhile.
             if !listener.with_state(|state| state.accepting) {
                 listener.queue_work();

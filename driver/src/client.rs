@@ -116,8 +116,7 @@ impl Client {
 
     /// Counts a request's completion. Call it before the caller can see it.
     pub fn count_completion(&self, kind: Kind, status: NTSTATUS) {
-        self.ledger
-            .complete(kind as usize, status == WsaError::OperationAborted.status());
+        self.ledger.complete(kind as usize, status == WsaError::OperationAborted.status());
     }
 
     /// Completes a request that was taken, and returns its status.
@@ -162,12 +161,8 @@ impl Handle {
         let driver = client.driver();
         let counted = client.clone();
         let shares = UnsafeCell::new([const { Share::none() }; PROVIDERS]);
-        Ref::try_new(Self {
-            client,
-            shares,
-            dead: AtomicBool::new(false),
-        })
-        .inspect_err(|OutOfPool| driver.handle_died(&counted))
+        Ref::try_new(Self { client, shares, dead: AtomicBool::new(false) })
+            .inspect_err(|OutOfPool| driver.handle_died(&counted))
     }
 
     /// The handle's client.

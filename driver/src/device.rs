@@ -26,11 +26,7 @@ static LINK_NAME: [u16; LINK_NAME_TEXT.len()] = utf16(LINK_NAME_TEXT);
 
 fn unicode(units: &'static [u16]) -> UNICODE_STRING {
     let bytes = u16::try_from(size_of_val(units)).unwrap_or(0);
-    UNICODE_STRING {
-        Length: bytes,
-        MaximumLength: bytes,
-        Buffer: units.as_ptr().cast_mut(),
-    }
+    UNICODE_STRING { Length: bytes, MaximumLength: bytes, Buffer: units.as_ptr().cast_mut() }
 }
 
 /// `D:P(A;;FA;;;SY)(A;;FA;;;BA)` as a self-relative security descriptor: all access for SYSTEM and administrators, none for anybody
@@ -132,8 +128,10 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
+        // SAFETY: ours (invariant).
+        let state: *mut Driver = unsafe { (*self.0.as_ptr()).DeviceExtension.cast() };
         // SAFETY: the worker has stopped and nobody has the device open: nobody uses the state.
-        unsafe { core::ptr::drop_in_place((*self.0.as_ptr()).DeviceExtension.cast::<Driver>()) };
+        unsafe { state.drop_in_place() };
         // SAFETY: ours (invariant), deleted once.
         unsafe { ntddk::IoDeleteDevice(self.0.as_ptr()) };
     }

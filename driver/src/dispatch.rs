@@ -31,8 +31,10 @@ pub fn fill(table: &mut [PDRIVER_DISPATCH]) {
 }
 
 fn driver_of(device: *mut DEVICE_OBJECT) -> &'static Driver {
-    // SAFETY: the I/O manager calls with our only device, which is made with its state.
-    unsafe { driver::of_device(NonNull::new_unchecked(device)) }
+    // SAFETY: the I/O manager gives no null device.
+    let device = unsafe { NonNull::new_unchecked(device) };
+    // SAFETY: it is our only device, which is made with its state.
+    unsafe { driver::of_device(device) }
 }
 
 /// A process opens the device: a handle, of the process' client.
@@ -80,9 +82,11 @@ unsafe extern "C" fn close(_device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTAT
 /// The handle that a request came through. (Stock Wine lets an open whose create failed live.)
 fn handle_of(irp: &Irp) -> Option<Ref<Handle>> {
     // SAFETY: a request that comes through a file object has one, with the context that `create` left.
-    let context = unsafe { NonNull::new((*irp.file_object()).FsContext.cast::<Handle>()) }?;
+    let context = unsafe { (*irp.file_object()).FsContext };
     // SAFETY: the reference that `create` gave up is there until the close.
-    Some(unsafe { Ref::again(context.as_ref()) })
+    let handle = unsafe { context.cast::<Handle>().as_ref() }?;
+    // SAFETY: as above.
+    Some(unsafe { Ref::again(handle) })
 }
 
 /// A request. The order of checks: code, lengths, fields, provider started, handle, state (contract: CARD-2).
@@ -131,8 +135,5 @@ fn version() -> VersionReply {
     let driver = part(env!("CARGO_PKG_VERSION_MAJOR")) << 24
         | part(env!("CARGO_PKG_VERSION_MINOR")) << 16
         | part(env!("CARGO_PKG_VERSION_PATCH")) << 8;
-    VersionReply {
-        protocol: PROTOCOL_VERSION,
-        driver,
-    }
+    VersionReply { protocol: PROTOCOL_VERSION, driver }
 }

@@ -1,7 +1,7 @@
 //! The driver's state: what there is once, however many clients there are.
 
 use crate::client::Client;
-use crate::list::List;
+use crate::list::{Links, List};
 use crate::lock::SpinLock;
 use crate::pool::{OutOfPool, Ref};
 use crate::worker::Worker;
@@ -63,7 +63,7 @@ impl Driver {
                 return Some(unsafe { Ref::again(client) });
             }
             // SAFETY: in this list.
-            next = unsafe { clients.next(links) };
+            next = unsafe { Links::after(links) };
         }
         let new = new?;
         new.handles.store(1, Ordering::Relaxed);
@@ -99,7 +99,7 @@ impl Driver {
             // SAFETY: as in `find`; what is visited stays in the list, and so alive, while the lock is held.
             visit(unsafe { Client::from_links(links).as_ref() });
             // SAFETY: in this list.
-            next = unsafe { clients.next(links) };
+            next = unsafe { Links::after(links) };
         }
     }
 
@@ -155,11 +155,7 @@ unsafe impl Sync for Subsystem {}
 
 impl Subsystem {
     const fn new() -> Self {
-        Self {
-            registration: Registration::new(),
-            users: UnsafeCell::new(0),
-            attempts: UnsafeCell::new(0),
-        }
+        Self { registration: Registration::new(), users: UnsafeCell::new(0), attempts: UnsafeCell::new(0) }
     }
 
     const fn registration(&self) -> Pin<&Registration> {
@@ -245,6 +241,8 @@ impl Subsystem {
 /// # Safety
 /// `device` is our device, with its state constructed.
 pub unsafe fn of_device(device: NonNull<wdk_sys::DEVICE_OBJECT>) -> &'static Driver {
+    // SAFETY: the device is there.
+    let state: *mut Driver = unsafe { (*device.as_ptr()).DeviceExtension.cast() };
     // SAFETY: the extension holds the state as long as requests and clients exist.
-    unsafe { &*(*device.as_ptr()).DeviceExtension.cast::<Driver>() }
+    unsafe { &*state }
 }

@@ -63,10 +63,7 @@ impl Instance {
             lifecycle: SpinLock::new(Lifecycle::new()),
             references: AtomicU32::new(0),
             gate: Gate::closed(),
-            sockets: SpinLock::new(Sockets {
-                open: List::new(),
-                ending: List::new(),
-            }),
+            sockets: SpinLock::new(Sockets { open: List::new(), ending: List::new() }),
             startups: IrpQueue::new(),
             cleanups: IrpQueue::new(),
         }
@@ -105,11 +102,7 @@ impl Instance {
             wskclient_lifecycle::Startup::Waits(_) => {
                 client.take(Kind::Startup);
                 irp.mark_pending();
-                self.startups.park(Parked {
-                    irp,
-                    owner: Owner::Handle(handle),
-                    kind: Kind::Startup,
-                });
+                self.startups.park(Parked { irp, owner: Owner::Handle(handle), kind: Kind::Startup });
                 client.queue_work();
                 STATUS_PENDING
             }
@@ -130,11 +123,7 @@ impl Instance {
             Released::Last => {
                 client.take(Kind::Cleanup);
                 irp.mark_pending();
-                self.cleanups.park(Parked {
-                    irp,
-                    owner: Owner::Handle(handle),
-                    kind: Kind::Cleanup,
-                });
+                self.cleanups.park(Parked { irp, owner: Owner::Handle(handle), kind: Kind::Cleanup });
                 self.begin_teardown(&client);
                 STATUS_PENDING
             }
@@ -270,7 +259,7 @@ impl Instance {
         let _given_up_for_the_instance = client.clone().into_raw();
         let _generation = self.gate.open();
         let Owner::Handle(handle) = &parked.owner else { return };
-        let started = self.event(&handle, Lifecycle::started);
+        let started = self.event(handle, Lifecycle::started);
         debug_assert!(started, "it was starting, with no reference");
         self.answer(parked, &request, 1);
     }
@@ -282,7 +271,7 @@ impl Instance {
                 return;
             };
             let Owner::Handle(handle) = &parked.owner else { return };
-            let startup = self.event(&handle, Lifecycle::startup);
+            let startup = self.event(handle, Lifecycle::startup);
             match startup {
                 wskclient_lifecycle::Startup::Counted(references) => self.answer(parked, &request, references),
                 wskclient_lifecycle::Startup::Refused => parked.complete(WsaError::NoBuffers.status(), 0),
@@ -355,15 +344,9 @@ impl StartupRequest {
             Provider::Application => return Err(invalid),
             Provider::Transport => *CatalogEntry::find(input.catalog_id).ok_or(invalid)?,
         };
-        let version = input
-            .version
-            .negotiate(provider.lowest_version())
-            .ok_or(WsaError::VersionNotSupported.status())?;
-        Ok(Self {
-            provider,
-            version,
-            entry,
-        })
+        let version =
+            input.version.negotiate(provider.lowest_version()).ok_or(WsaError::VersionNotSupported.status())?;
+        Ok(Self { provider, version, entry })
     }
 
     fn reply(&self, references: u32) -> StartupReply {

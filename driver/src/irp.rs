@@ -80,11 +80,7 @@ impl Irp {
     /// `WSAEFAULT` for any length but zero.
     pub fn no_input(&self) -> Result<(), NTSTATUS> {
         let (_, length, _) = self.device_control();
-        if length == 0 {
-            Ok(())
-        } else {
-            Err(WsaError::Fault.status())
-        }
+        if length == 0 { Ok(()) } else { Err(WsaError::Fault.status()) }
     }
 
     /// Checks that a reply fits.
@@ -94,11 +90,7 @@ impl Irp {
     pub fn output_fits<T>(&self) -> Result<(), NTSTATUS> {
         const BUFFER_TOO_SMALL: NTSTATUS = 0xC000_0023_u32.cast_signed();
         let (_, _, length) = self.device_control();
-        if length >= size_of::<T>() && !self.system_buffer().is_null() {
-            Ok(())
-        } else {
-            Err(BUFFER_TOO_SMALL)
-        }
+        if length >= size_of::<T>() && !self.system_buffer().is_null() { Ok(()) } else { Err(BUFFER_TOO_SMALL) }
     }
 
     /// Writes a reply where the I/O manager takes the output from, and returns its length for `IoStatus.Information`; zero if it
@@ -109,10 +101,7 @@ impl Irp {
         }
         let bytes = reply.as_bytes();
         // SAFETY: the system buffer holds at least the output's length, and its owner may write it.
-        unsafe {
-            self.system_buffer()
-                .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len())
-        };
+        unsafe { self.system_buffer().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         bytes.len()
     }
 
@@ -155,10 +144,7 @@ impl Irp {
         let (_, _, length) = self.device_control();
         // SAFETY: the IRP is alive.
         let mdl = unsafe { (*self.0.as_ptr()).MdlAddress };
-        NonNull::new(mdl)
-            .filter(|_| length != 0)
-            .map(|mdl| (mdl, length))
-            .ok_or_else(|| WsaError::Fault.status())
+        NonNull::new(mdl).filter(|_| length != 0).map(|mdl| (mdl, length)).ok_or_else(|| WsaError::Fault.status())
     }
 
     /// Marks the IRP pending: the dispatch routine will return `STATUS_PENDING`, whatever happens to the IRP meanwhile.

@@ -11,23 +11,13 @@ pub fn of(client: &Client) -> Ledger {
     let driver = client.driver();
     let mut ledger = Ledger::new_zeroed();
     for provider in Provider::ALL {
-        set(
-            &mut ledger.references,
-            provider as usize,
-            client.instance(provider).references(),
-        );
+        set(&mut ledger.references, provider as usize, client.instance(provider).references());
     }
     for &kind in Kind::ALL {
-        set(
-            &mut ledger.requests,
-            kind as usize,
-            tally(client.ledger.read(kind as usize)),
-        );
+        set(&mut ledger.requests, kind as usize, tally(client.ledger.read(kind as usize)));
     }
-    ledger.sockets = SocketCounts {
-        open: client.open.load(Ordering::Relaxed),
-        closing: client.closing.load(Ordering::Relaxed),
-    };
+    ledger.sockets =
+        SocketCounts { open: client.open.load(Ordering::Relaxed), closing: client.closing.load(Ordering::Relaxed) };
     ledger.clients = driver.clients();
     ledger.registered = driver.subsystem.is_registered().into();
     ledger.teardowns = driver.teardowns();
@@ -55,11 +45,7 @@ fn add_totals(ledger: &mut Ledger, client: &Client) {
 }
 
 fn tally(count: Count) -> Tally {
-    Tally {
-        taken: count.taken,
-        completed: count.completed,
-        cancelled: count.cancelled,
-    }
+    Tally { taken: count.taken, completed: count.completed, cancelled: count.cancelled }
 }
 
 fn set<T>(places: &mut [T], index: usize, value: T) {

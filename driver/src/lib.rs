@@ -66,11 +66,7 @@ impl Ladder {
         let link = SymbolicLink::create(&device, passive)?;
         dispatch::fill(&mut driver.MajorFunction);
         driver.DriverUnload = Some(unload);
-        Ok(Self {
-            _link: link,
-            _worker: worker,
-            _device: device,
-        })
+        Ok(Self { _link: link, _worker: worker, _device: device })
     }
 }
 

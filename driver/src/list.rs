@@ -11,12 +11,18 @@ pub struct Links {
 }
 
 impl Links {
+    /// The element after `links` in its list.
+    ///
+    /// # Safety
+    /// `links` is in a list, whose lock is held.
+    pub const unsafe fn after(links: NonNull<Self>) -> Option<NonNull<Self>> {
+        // SAFETY: alive by the list's invariant.
+        NonNull::new(unsafe { (*links.as_ptr()).next })
+    }
+
     /// In no list.
     pub const fn new() -> Self {
-        Self {
-            next: null_mut(),
-            previous: null_mut(),
-        }
+        Self { next: null_mut(), previous: null_mut() }
     }
 }
 
@@ -36,10 +42,7 @@ unsafe impl Send for List {}
 impl List {
     /// Empty.
     pub const fn new() -> Self {
-        Self {
-            first: null_mut(),
-            last: null_mut(),
-        }
+        Self { first: null_mut(), last: null_mut() }
     }
 
     /// Whether it has no element.
@@ -52,27 +55,13 @@ impl List {
         NonNull::new(self.first)
     }
 
-    /// The element after `links`.
-    ///
-    /// # Safety
-    /// `links` is in this list.
-    pub unsafe fn next(&self, links: NonNull<Links>) -> Option<NonNull<Links>> {
-        // SAFETY: alive by the list's invariant.
-        NonNull::new(unsafe { (*links.as_ptr()).next })
-    }
-
     /// Links an element at the end.
     ///
     /// # Safety
     /// `links` is in no list, and stays alive and where it is until it is removed.
     pub unsafe fn push(&mut self, links: NonNull<Links>) {
         // SAFETY: alive, and nobody else's.
-        unsafe {
-            links.write(Links {
-                next: null_mut(),
-                previous: self.last,
-            })
-        };
+        unsafe { links.write(Links { next: null_mut(), previous: self.last }) };
         match NonNull::new(self.last) {
             // SAFETY: alive by the list's invariant.
             Some(last) => unsafe { (*last.as_ptr()).next = links.as_ptr() },

@@ -23,21 +23,14 @@ unsafe impl<T: Send> Sync for SpinLock<T> {}
 impl<T> SpinLock<T> {
     /// An unlocked value.
     pub const fn new(value: T) -> Self {
-        Self {
-            lock: UnsafeCell::new(0),
-            value: UnsafeCell::new(value),
-        }
+        Self { lock: UnsafeCell::new(0), value: UnsafeCell::new(value) }
     }
 
     /// Acquires the lock. `<= DISPATCH_LEVEL`; the code runs at `DISPATCH_LEVEL` until the guard is dropped.
     pub fn lock(&self) -> Guard<'_, T> {
         // SAFETY: an initialised spin lock (zero) in nonpaged memory.
         let irql = unsafe { ntddk::KeAcquireSpinLockRaiseToDpc(self.lock.get()) };
-        Guard {
-            lock: self,
-            irql,
-            _not_send: PhantomData,
-        }
+        Guard { lock: self, irql, _not_send: PhantomData }
     }
 }
 

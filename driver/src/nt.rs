@@ -30,7 +30,7 @@ const PENDING_RETURNED: u8 = 1;
 const INVOKE_ALWAYS: u8 = 0xE0;
 
 /// `KernelMode`.
-pub const KERNEL_MODE: KPROCESSOR_MODE = wdk_sys::_MODE::KernelMode as KPROCESSOR_MODE;
+pub const KERNEL_MODE: KPROCESSOR_MODE = 0;
 
 /// A completion routine.
 pub type CompletionRoutine = unsafe extern "C" fn(*mut DEVICE_OBJECT, *mut IRP, *mut c_void) -> NTSTATUS;
@@ -44,8 +44,10 @@ pub type CancelRoutine = unsafe extern "C" fn(*mut DEVICE_OBJECT, *mut IRP);
 pub unsafe fn current_location(irp: NonNull<IRP>) -> *mut IO_STACK_LOCATION {
     // SAFETY: the IRP is alive.
     let overlay = unsafe { &raw const (*irp.as_ptr()).Tail.Overlay };
+    // SAFETY: as above.
+    let current = unsafe { &raw const (*overlay).__bindgen_anon_2.__bindgen_anon_1.CurrentStackLocation };
     // SAFETY: the field is this one while an IRP is at a stack location.
-    unsafe { (*overlay).__bindgen_anon_2.__bindgen_anon_1.CurrentStackLocation }
+    unsafe { current.read() }
 }
 
 /// The control code and the two lengths, bytes, of an `IRP_MJ_DEVICE_CONTROL`.
@@ -53,13 +55,11 @@ pub unsafe fn current_location(irp: NonNull<IRP>) -> *mut IO_STACK_LOCATION {
 /// # Safety
 /// The location is such an IRP's.
 pub unsafe fn device_control(location: *const IO_STACK_LOCATION) -> (ULONG, usize, usize) {
-    // SAFETY: the caller says which member the union holds.
-    let parameters = unsafe { (*location).Parameters.DeviceIoControl };
-    (
-        parameters.IoControlCode,
-        parameters.InputBufferLength as usize,
-        parameters.OutputBufferLength as usize,
-    )
+    // SAFETY: the location is alive.
+    let parameters = unsafe { &raw const (*location).Parameters.DeviceIoControl };
+    // SAFETY: the caller says that the union holds this member.
+    let parameters = unsafe { parameters.read() };
+    (parameters.IoControlCode, parameters.InputBufferLength as usize, parameters.OutputBufferLength as usize)
 }
 
 /// `IoMarkIrpPending`.
@@ -82,7 +82,9 @@ pub unsafe fn set_completion_routine(irp: NonNull<IRP>, routine: CompletionRouti
     // SAFETY: the caller's promise.
     let location = unsafe { current_location(irp) };
     // SAFETY: the array of stack locations reaches at least one below the current.
-    let next = unsafe { &mut *location.sub(1) };
+    let next = unsafe { location.sub(1) };
+    // SAFETY: the owner of the IRP may write the location of the lower driver, which has not been called.
+    let next = unsafe { &mut *next };
     next.CompletionRoutine = Some(routine);
     next.Context = context;
     next.Control = INVOKE_ALWAYS;
@@ -95,11 +97,11 @@ pub unsafe fn set_completion_routine(irp: NonNull<IRP>, routine: CompletionRouti
 pub unsafe fn io_status(irp: NonNull<IRP>) -> (NTSTATUS, usize) {
     // SAFETY: the IRP is alive.
     let block = unsafe { &raw const (*irp.as_ptr()).IoStatus };
+    // SAFETY: whoever completed the IRP has written it.
+    let block = unsafe { block.read() };
     // SAFETY: the union's members are the status and a pointer that nobody uses here.
-    let status = unsafe { (*block).__bindgen_anon_1.Status };
-    // SAFETY: as above.
-    let information = unsafe { (*block).Information };
-    (status, usize::try_from(information).unwrap_or(0))
+    let status = unsafe { block.__bindgen_anon_1.Status };
+    (status, usize::try_from(block.Information).unwrap_or(0))
 }
 
 /// Completes the IRP: from here on it is the I/O manager's. `<= DISPATCH_LEVEL`, with no lock held.
@@ -120,8 +122,10 @@ pub unsafe fn complete(irp: NonNull<IRP>, status: NTSTATUS, information: usize) 
 /// # Safety
 /// The IRP is a device control of a method that has a system buffer.
 pub unsafe fn system_buffer(irp: NonNull<IRP>) -> *mut u8 {
-    // SAFETY: the caller says which member the union holds.
-    unsafe { (*irp.as_ptr()).AssociatedIrp.SystemBuffer.cast() }
+    // SAFETY: the IRP is alive.
+    let buffer = unsafe { &raw const (*irp.as_ptr()).AssociatedIrp.SystemBuffer };
+    // SAFETY: the caller says that the union holds this member.
+    unsafe { buffer.read() }.cast()
 }
 
 /// `IoSetCancelRoutine`: exchanges the cancel routine, and tells whether there was one.
@@ -130,8 +134,10 @@ pub unsafe fn system_buffer(irp: NonNull<IRP>) -> *mut u8 {
 /// The IRP is alive; a routine that is set is right for it.
 pub unsafe fn exchange_cancel_routine(irp: NonNull<IRP>, routine: Option<CancelRoutine>) -> bool {
     let new = routine.map_or(core::ptr::null_mut(), |routine| routine as *mut c_void);
-    // SAFETY: the field is a pointer that everybody exchanges atomically.
-    let field = unsafe { AtomicPtr::from_ptr((&raw mut (*irp.as_ptr()).CancelRoutine).cast()) };
+    // SAFETY: the IRP is alive.
+    let field = unsafe { &raw mut (*irp.as_ptr()).CancelRoutine };
+    // SAFETY: a pointer that everybody exchanges atomically.
+    let field = unsafe { AtomicPtr::from_ptr(field.cast()) };
     !field.swap(new, Ordering::SeqCst).is_null()
 }
 
@@ -140,8 +146,11 @@ pub unsafe fn exchange_cancel_routine(irp: NonNull<IRP>, routine: Option<CancelR
 /// # Safety
 /// The IRP is alive.
 pub unsafe fn is_cancelled(irp: NonNull<IRP>) -> bool {
+    // SAFETY: the IRP is alive.
+    let cancel = unsafe { &raw const (*irp.as_ptr()).Cancel };
     // SAFETY: a byte that the I/O manager sets before it looks for a cancel routine.
-    unsafe { (&raw const (*irp.as_ptr()).Cancel).read_volatile() != 0 }
+    let cancel = unsafe { cancel.read_volatile() };
+    cancel != 0
 }
 
 /// Releases the cancel spin lock, which a cancel routine is entered with.
@@ -150,7 +159,9 @@ pub unsafe fn is_cancelled(irp: NonNull<IRP>) -> bool {
 /// The caller is the IRP's cancel routine and has not released it.
 pub unsafe fn release_cancel_lock(irp: NonNull<IRP>) {
     // SAFETY: the I/O manager keeps the level there for this.
-    unsafe { ntddk::IoReleaseCancelSpinLock((*irp.as_ptr()).CancelIrql) };
+    let irql = unsafe { (*irp.as_ptr()).CancelIrql };
+    // SAFETY: the caller's promise.
+    unsafe { ntddk::IoReleaseCancelSpinLock(irql) };
 }
 
 /// The list entry that an IRP's owner may use.
@@ -169,15 +180,37 @@ pub unsafe fn list_entry(irp: NonNull<IRP>) -> NonNull<crate::list::Links> {
 /// Where an IRP's list entry is within it, bytes.
 pub const LIST_ENTRY_OFFSET: usize = core::mem::offset_of!(IRP, Tail.Overlay.__bindgen_anon_2);
 
-/// The four pointers that an IRP's owner may use.
+/// Where the four pointers are that an IRP's owner may use.
 ///
 /// # Safety
 /// This driver owns the IRP.
-pub unsafe fn driver_context(irp: NonNull<IRP>) -> *mut [*mut c_void; 4] {
+unsafe fn driver_context(irp: NonNull<IRP>) -> *mut [*mut c_void; 4] {
     // SAFETY: the IRP is alive.
     let overlay = unsafe { &raw mut (*irp.as_ptr()).Tail.Overlay };
     // SAFETY: the member of the union that an IRP's owner may use.
     unsafe { (&raw mut (*overlay).__bindgen_anon_1.__bindgen_anon_1.DriverContext).cast() }
+}
+
+/// Writes the four pointers that an IRP's owner may use.
+///
+/// # Safety
+/// This driver owns the IRP.
+pub unsafe fn set_context(irp: NonNull<IRP>, context: [*mut c_void; 4]) {
+    // SAFETY: the caller's promise.
+    let place = unsafe { driver_context(irp) };
+    // SAFETY: the owner may write them.
+    unsafe { place.write(context) };
+}
+
+/// Reads what [`set_context`] wrote.
+///
+/// # Safety
+/// This driver owns the IRP, and has written them.
+pub unsafe fn context(irp: NonNull<IRP>) -> [*mut c_void; 4] {
+    // SAFETY: the caller's promise.
+    let place = unsafe { driver_context(irp) };
+    // SAFETY: written before.
+    unsafe { place.read() }
 }
 
 /// An IRP of the driver's own, with one stack location. `<= DISPATCH_LEVEL`.
@@ -216,18 +249,9 @@ pub unsafe fn initialize_event(event: *mut KEVENT) {
 pub unsafe fn wait(object: *mut c_void) {
     // SAFETY: the caller's promise; no time-out, not alertable.
     let status = unsafe {
-        ntddk::KeWaitForSingleObject(
-            object,
-            wdk_sys::_KWAIT_REASON::Executive,
-            KERNEL_MODE,
-            0,
-            core::ptr::null_mut(),
-        )
+        ntddk::KeWaitForSingleObject(object, wdk_sys::_KWAIT_REASON::Executive, KERNEL_MODE, 0, core::ptr::null_mut())
     };
-    debug_assert!(
-        status == 0,
-        "a wait without a time-out ends when the object is signalled"
-    );
+    debug_assert!(status == 0, "a wait without a time-out ends when the object is signalled");
 }
 
 /// Closes a handle of the driver's own.

@@ -39,11 +39,7 @@ impl Operation {
             links: Links::new(),
             socket: None,
             reserved: None,
-            buffer: sys::Buf {
-                mdl: null_mut(),
-                offset: 0,
-                length: 0,
-            },
+            buffer: sys::Buf { mdl: null_mut(), offset: 0, length: 0 },
             kind: Kind::Send,
             claim: Claim::new(),
         }
@@ -79,10 +75,7 @@ impl Outgoing {
         // SAFETY: the routine is this record's.
         unsafe { irp.set_completion_routine(completed, operation.as_ptr().cast()) };
         // INVARIANT: marked and set just now; begun by the caller.
-        Self {
-            operation,
-            irp: irp.into_raw(),
-        }
+        Self { operation, irp: irp.into_raw() }
     }
 
     /// The IRP, for the call.
@@ -94,11 +87,7 @@ impl Outgoing {
     pub fn buffer(&mut self, mdl: NonNull<wdk_sys::MDL>, length: usize) -> NonNull<sys::Buf> {
         // SAFETY: nobody else uses the record (its invariant).
         let operation = unsafe { self.operation.as_mut() };
-        operation.buffer = sys::Buf {
-            mdl: mdl.as_ptr().cast(),
-            offset: 0,
-            length,
-        };
+        operation.buffer = sys::Buf { mdl: mdl.as_ptr().cast(), offset: 0, length };
         NonNull::from(&mut operation.buffer)
     }
 

@@ -13,12 +13,7 @@ pub struct OutOfPool;
 
 /// Moves `value` into nonpaged pool. `<= DISPATCH_LEVEL`.
 pub fn try_box<T>(value: T) -> Result<Box<T>, OutOfPool> {
-    const {
-        assert!(
-            size_of::<T>() != 0 && align_of::<T>() <= 16,
-            "what pool gives is aligned to 16 bytes"
-        )
-    };
+    const { assert!(size_of::<T>() != 0 && align_of::<T>() <= 16, "what pool gives is aligned to 16 bytes") };
     // SAFETY: the size is not zero.
     let memory = unsafe { alloc(Layout::new::<T>()) }.cast::<T>();
     if memory.is_null() {
@@ -49,10 +44,7 @@ unsafe impl<T: Send + Sync> Sync for Ref<T> {}
 impl<T> Ref<T> {
     /// Moves `value` into pool, with one pointer to it.
     pub fn try_new(value: T) -> Result<Self, OutOfPool> {
-        let counted = try_box(Counted {
-            count: AtomicUsize::new(1),
-            value,
-        })?;
+        let counted = try_box(Counted { count: AtomicUsize::new(1), value })?;
         // INVARIANT: the count of one is this pointer.
         Ok(Self(NonNull::from(Box::leak(counted))))
     }

@@ -80,9 +80,7 @@ impl Parked {
 impl IrpQueue {
     /// Empty.
     pub const fn new() -> Self {
-        Self {
-            irps: SpinLock::new(List::new()),
-        }
+        Self { irps: SpinLock::new(List::new()) }
     }
 
     /// Whether nothing waits. What is being cancelled at this moment may still be seen.
@@ -95,14 +93,14 @@ impl IrpQueue {
         let Parked { irp, owner, kind } = parked;
         let irp = irp.into_raw();
         let (pointer, tag) = owner.into_raw();
-        // SAFETY: ours, so is its context.
-        let context = unsafe { &mut *nt::driver_context(irp) };
-        *context = [
+        let context = [
             core::ptr::from_ref(self).cast_mut().cast(),
             pointer,
             core::ptr::without_provenance_mut(tag),
             core::ptr::without_provenance_mut(kind as usize),
         ];
+        // SAFETY: ours.
+        unsafe { nt::set_context(irp, context) };
         let mut list = self.irps.lock();
         // SAFETY: the context is set for the routine, which takes the list's lock before it touches the list.
         unsafe { nt::exchange_cancel_routine(irp, Some(cancelled)) };
@@ -115,8 +113,10 @@ impl IrpQueue {
             unsafe { Parked::from_context(irp) }.complete(WsaError::OperationAborted.status(), 0);
             return;
         }
-        // SAFETY: the owner of an IRP may use its list entry; it stays there until the IRP is taken out.
-        unsafe { list.push(nt::list_entry(irp)) };
+        // SAFETY: the owner of an IRP may use its list entry.
+        let entry = unsafe { nt::list_entry(irp) };
+        // SAFETY: in no list; it stays there until the IRP is taken out.
+        unsafe { list.push(entry) };
     }
 
     /// Takes the oldest IRP out that nobody is cancelling.
@@ -136,7 +136,7 @@ impl IrpQueue {
         while let Some(links) = next {
             let irp = irp_of(links);
             // SAFETY: in the list, so its context is ours.
-            let [_, owner, ..] = unsafe { *nt::driver_context(irp) };
+            let [_, owner, ..] = unsafe { nt::context(irp) };
             // SAFETY: in the list, so alive.
             if wanted(owner) && unsafe { nt::exchange_cancel_routine(irp, None) } {
                 // SAFETY: in this list.
@@ -146,7 +146,7 @@ impl IrpQueue {
                 return Some(unsafe { Parked::from_context(irp) });
             }
             // SAFETY: in this list.
-            next = unsafe { list.next(links) };
+            next = unsafe { Links::after(links) };
         }
         None
     }
@@ -157,16 +157,13 @@ impl Parked {
     /// The IRP was parked, is in no list, and no cancel routine will be called for it.
     unsafe fn from_context(irp: NonNull<IRP>) -> Self {
         // SAFETY: what `park` wrote.
-        let [_, pointer, tag, kind] = unsafe { *nt::driver_context(irp) };
+        let [_, pointer, tag, kind] = unsafe { nt::context(irp) };
         // SAFETY: what `park` wrote, taken back once: the IRP is in no list any more.
         let owner = unsafe { Owner::from_raw(pointer, tag.addr()) };
         let kind = Kind::ALL.get(kind.addr()).copied().unwrap_or(Kind::Startup);
         // SAFETY: the caller's promise.
-        Self {
-            irp: unsafe { Irp::from_raw(irp) },
-            owner,
-            kind,
-        }
+        let irp = unsafe { Irp::from_raw(irp) };
+        Self { irp, owner, kind }
     }
 }
 
@@ -182,12 +179,14 @@ unsafe extern "C" fn cancelled(_device: *mut DEVICE_OBJECT, irp: *mut IRP) {
     // SAFETY: this is the IRP's cancel routine.
     unsafe { nt::release_cancel_lock(irp) };
     // SAFETY: whoever calls the routine has taken it out: the IRP is ours, and its owner keeps the queue alive.
-    let [queue, ..] = unsafe { *nt::driver_context(irp) };
+    let [queue, ..] = unsafe { nt::context(irp) };
     // SAFETY: as above.
     let queue = unsafe { &*queue.cast::<IrpQueue>() };
     let mut list = queue.irps.lock();
+    // SAFETY: the IRP is ours.
+    let entry = unsafe { nt::list_entry(irp) };
     // SAFETY: `park` linked it before it released the lock, and nobody who lost the exchange unlinks it.
-    unsafe { list.remove(nt::list_entry(irp)) };
+    unsafe { list.remove(entry) };
     drop(list);
     // SAFETY: out of the list; the routine has been called.
     unsafe { Parked::from_context(irp) }.complete(WsaError::OperationAborted.status(), 0);

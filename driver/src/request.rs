@@ -81,21 +81,13 @@ impl Request {
             }
             Ioctl::Socket => decode_open(irp),
             Ioctl::Bind => {
-                let Bind {
-                    socket,
-                    address,
-                    reserved,
-                } = irp.input()?;
+                let Bind { socket, address, reserved } = irp.input()?;
                 zero(&[reserved])?;
                 address_at(irp, &address, offset_of!(Bind, address))
                     .map(|address| Self::OnSocket(socket, SocketRequest::Bind(address)))
             }
             Ioctl::Listen => {
-                let Listen {
-                    socket,
-                    backlog,
-                    reserved,
-                } = irp.input()?;
+                let Listen { socket, backlog, reserved } = irp.input()?;
                 zero(&[reserved])?;
                 if backlog == 0 {
                     Err(WsaError::Invalid.status())
@@ -109,11 +101,7 @@ impl Request {
                 Ok(Self::OnSocket(socket, SocketRequest::Accept))
             }
             Ioctl::Connect => {
-                let Connect {
-                    socket,
-                    address,
-                    reserved,
-                } = irp.input()?;
+                let Connect { socket, address, reserved } = irp.input()?;
                 zero(&[reserved])?;
                 let at = address_at(irp, &address, offset_of!(Connect, address))?;
                 if address.port() == 0 {
@@ -122,31 +110,19 @@ impl Request {
                 Ok(Self::OnSocket(socket, SocketRequest::Connect(at)))
             }
             Ioctl::Send => {
-                let Transfer {
-                    socket,
-                    flags,
-                    reserved,
-                } = irp.input()?;
+                let Transfer { socket, flags, reserved } = irp.input()?;
                 let data = data(irp)?;
                 zero(&[flags, reserved])?;
                 Ok(Self::OnSocket(socket, SocketRequest::Send(data)))
             }
             Ioctl::Receive => {
-                let Transfer {
-                    socket,
-                    flags,
-                    reserved,
-                } = irp.input()?;
+                let Transfer { socket, flags, reserved } = irp.input()?;
                 let data = data(irp)?;
                 zero(&[reserved])?;
                 receive_flags(flags).map(|flags| Self::OnSocket(socket, SocketRequest::Receive(data, flags)))
             }
             Ioctl::Close => {
-                let Close {
-                    socket,
-                    flags,
-                    reserved,
-                } = irp.input()?;
+                let Close { socket, flags, reserved } = irp.input()?;
                 zero(&[flags, reserved])?;
                 Ok(Self::OnSocket(socket, SocketRequest::Close))
             }
@@ -155,13 +131,7 @@ impl Request {
 }
 
 fn decode_open(irp: &Irp) -> Result<Request, NTSTATUS> {
-    let SocketOpen {
-        provider,
-        family,
-        role,
-        protocol,
-        reserved,
-    } = irp.input()?;
+    let SocketOpen { provider, family, role, protocol, reserved } = irp.input()?;
     irp.output_fits::<SocketReply>()?;
     zero(&[reserved])?;
     let provider = provider_of(provider)?;
@@ -181,11 +151,7 @@ fn without_input<Reply>(irp: &Irp) -> Result<(), NTSTATUS> {
 }
 
 fn zero(fields: &[u32]) -> Result<(), NTSTATUS> {
-    if fields.iter().all(|&field| field == 0) {
-        Ok(())
-    } else {
-        Err(WsaError::Invalid.status())
-    }
+    if fields.iter().all(|&field| field == 0) { Ok(()) } else { Err(WsaError::Invalid.status()) }
 }
 
 fn provider_of(number: u32) -> Result<Provider, NTSTATUS> {

@@ -80,14 +80,8 @@ pub fn on_socket(client: &Client, irp: Irp, handle: SocketHandle, request: Socke
 
 /// What a handle that names no open socket means (contract: WSA-1, X-5).
 fn no_socket(client: &Client) -> WsaError {
-    let started = Provider::ALL
-        .iter()
-        .any(|&provider| client.instance(provider).references() != 0);
-    if started {
-        WsaError::NotSocket
-    } else {
-        WsaError::NotInitialised
-    }
+    let started = Provider::ALL.iter().any(|&provider| client.instance(provider).references() != 0);
+    if started { WsaError::NotSocket } else { WsaError::NotInitialised }
 }
 
 fn listen(socket: &Entry<'_>, irp: Irp) -> NTSTATUS {
@@ -149,10 +143,6 @@ impl SocketState {
     }
 
     fn connected(&mut self) -> Result<(), WsaError> {
-        if self.phase == Phase::Connected {
-            Ok(())
-        } else {
-            Err(WsaError::NotConnected)
-        }
+        if self.phase == Phase::Connected { Ok(()) } else { Err(WsaError::NotConnected) }
     }
 }

@@ -6,6 +6,8 @@
 //!      └── at any time: closing ──▶ nobody in a call ──▶ WskCloseSocket ──▶ no request pending ──▶ gone
 //! ```
 
+mod closing;
+
 use crate::client::Client;
 use crate::irp::Irp;
 use crate::list::{Links, List};
@@ -18,13 +20,12 @@ use crate::table::{NoSlot, SlotIndex};
 use crate::worker::Work;
 use alloc::boxed::Box;
 use core::cell::UnsafeCell;
-use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
-use wdk_sys::{DEVICE_OBJECT, IRP, NTSTATUS};
+use wdk_sys::{IRP, NTSTATUS};
 use wsk::{Category, Passive, SocketRef};
-use wskclient_abi::{AcceptReply, Kind, Provider, Role, STATUS_PENDING, STATUS_SUCCESS, SocketReply, WsaError};
-use wskclient_lifecycle::{Claim, Closed, Returned};
+use wskclient_abi::{AcceptReply, Kind, Provider, Role, STATUS_SUCCESS, SocketReply, WsaError};
+use wskclient_lifecycle::Claim;
 
 /// How far a socket has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,19 @@ pub enum Phase {
     Connecting,
     /// It has a peer.
     Connected,
+}
+
+/// Who has a socket, on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// WSK, or nobody yet.
+    ByWsk,
+    /// `WskCloseSocket` is out.
+    Closing,
+    /// WSK no longer, or never: it goes when no request is pending.
+    Gone,
+    /// Nobody: it has left its instance and its slot.
+    Finished,
 }
 
 /// Records that a socket has from its creation; it gets more as more of its requests are pending at once.
@@ -75,10 +89,10 @@ pub struct SocketState {
     pub phase: Phase,
     /// An accept is out at WSK.
     pub accepting: bool,
-    closing: bool,
-    close_issued: bool,
-    gone: bool,
-    finished: bool,
+    /// It is to be closed: nobody comes in any more.
+    pub closing: bool,
+    /// Who has it.
+    pub held: Held,
     wsk: Option<SocketRef>,
     pending: List,
     free: List,
@@ -295,11 +309,7 @@ impl Socket {
 
     /// A request that fails while its socket is being closed was cancelled by that, whatever WSK calls it (contract: CARD-3).
     fn verdict(&self, status: NTSTATUS) -> NTSTATUS {
-        if status < 0 && self.state.lock().closing {
-            WsaError::OperationAborted.status()
-        } else {
-            status
-        }
+        if status < 0 && self.state.lock().closing { WsaError::OperationAborted.status() } else { status }
     }
 
     fn moved(&self, status: NTSTATUS, success: Phase, failure: Phase) -> (NTSTATUS, usize) {
@@ -329,10 +339,7 @@ impl Socket {
             return (WsaError::NoBuffers.status(), 0);
         };
         match reserved.arrive(status, information, Phase::Connected) {
-            Ok(socket) => (
-                STATUS_SUCCESS,
-                irp.amend_reply(|reply: &mut AcceptReply| reply.socket = socket),
-            ),
+            Ok(socket) => (STATUS_SUCCESS, irp.amend_reply(|reply: &mut AcceptReply| reply.socket = socket)),
             Err(status) => {
                 reserved.discard();
                 (self.verdict(status), 0)
@@ -351,19 +358,11 @@ impl Socket {
         let wsk = SocketRef::from_information(information).filter(|_| status == STATUS_SUCCESS);
         state.wsk = wsk;
         if wsk.is_none() {
-            state.gone = true;
+            state.held = Held::Gone;
             let closing = state.closing;
             drop(state);
-            let failed = if status < 0 {
-                status
-            } else {
-                WsaError::NetworkDown.status()
-            };
-            return Err(if closing {
-                WsaError::OperationAborted.status()
-            } else {
-                failed
-            });
+            let failed = if status < 0 { status } else { WsaError::NetworkDown.status() };
+            return Err(if closing { WsaError::OperationAborted.status() } else { failed });
         }
         state.phase = phase;
         if state.closing {
@@ -375,122 +374,16 @@ impl Socket {
         // SAFETY: whoever calls has the socket, so a reference to it exists.
         let socket = unsafe { Ref::again(self) };
         self.client.open.fetch_add(1, Ordering::Relaxed);
-        self.client
-            .table
-            .publish(self.slot, socket)
-            .ok_or(WsaError::NoBuffers.status())
+        self.client.table.publish(self.slot, socket).ok_or(WsaError::NoBuffers.status())
     }
 
     /// Lets go of a socket that WSK never made, and that no request is pending on.
     pub fn discard(&self) {
         let mut state = self.state.lock();
         if state.wsk.is_none() {
-            state.gone = true;
+            state.held = Held::Gone;
             self.finish_if_over(state);
         }
-    }
-
-    /// Closes the socket, once: nobody comes in any more; the worker gives it back to WSK when nobody is in a call.
-    pub fn close(&self) {
-        let mut state = self.state.lock();
-        if !state.begin_close(&self.client) {
-            return;
-        }
-        let opening = state.phase == Phase::Opening;
-        drop(state);
-        if !opening {
-            self.close_gate();
-        }
-    }
-
-    /// As [`close`](Self::close), for a request that completes when WSK has the socket back. The caller is inside the gate.
-    ///
-    /// # Errors
-    /// `WSAENOTSOCK` if it is being closed already; then the IRP is the caller's.
-    pub fn close_for(&self, irp: Irp) -> Result<(), Irp> {
-        let mut state = self.state.lock();
-        if !state.begin_close(&self.client) {
-            drop(state);
-            return Err(irp);
-        }
-        irp.mark_pending();
-        state.close_request = Some(irp);
-        drop(state);
-        self.client.take(Kind::Close);
-        self.close_gate();
-        Ok(())
-    }
-
-    fn close_gate(&self) {
-        match self.client.table.close(self.slot) {
-            Closed::Empty | Closed::Already => self.queue_work(),
-            // The last to leave will.
-            Closed::Draining => {}
-        }
-    }
-
-    /// Gives the socket back to WSK. On the worker.
-    fn give_back(&self, wsk: SocketRef) {
-        while let Some(parked) = self.accepts.pop() {
-            parked.complete(WsaError::OperationAborted.status(), 0);
-        }
-        // SAFETY: whoever calls has the socket, so a reference to it exists.
-        let context = unsafe { Ref::again(self) }.into_raw();
-        // SAFETY: nobody's until this call (invariant); the routine takes the context over.
-        unsafe { nt::set_completion_routine(self.close_irp, close_completed, context.as_ptr().cast()) };
-        // SAFETY: the gate has drained, and this is the one close.
-        let status = unsafe { wsk.close(nt::as_wsk(self.close_irp)) };
-        match self.close_claim.returned(status == STATUS_PENDING) {
-            Returned::Outstanding | Returned::Finished => {}
-            Returned::NeverTaken => {
-                // SAFETY: the routine won't run: the context is ours again.
-                drop(unsafe { Ref::from_raw(context) });
-                self.given_back();
-            }
-        }
-    }
-
-    /// WSK has nothing of the socket's left, but perhaps requests whose completion is still under way.
-    fn given_back(&self) {
-        let mut state = self.state.lock();
-        state.gone = true;
-        self.finish_if_over(state);
-    }
-
-    fn finish_if_over(&self, mut state: crate::lock::Guard<'_, SocketState>) {
-        if state.gone && state.pending.is_empty() && !state.finished {
-            state.finished = true;
-            let (closing, request) = (state.closing, state.close_request.take());
-            drop(state);
-            self.finish(closing, request);
-        }
-    }
-
-    /// The end: the socket leaves its instance and its slot, the close that asked for it completes.
-    fn finish(&self, closing: bool, request: Option<Irp>) {
-        // SAFETY: whoever calls has the socket, so a reference to it exists; the slot's may be the last but this.
-        let socket = unsafe { Ref::again(self) };
-        let instance = self.client.instance(self.provider);
-        instance.remove(&socket);
-        if closing {
-            self.client.closing.fetch_sub(1, Ordering::Relaxed);
-        }
-        self.client.table.release(self.slot);
-        if let Some(irp) = request {
-            self.client.complete(irp, Kind::Close, STATUS_SUCCESS, 0);
-        }
-        instance.leave(&self.client);
-    }
-
-    /// The socket of WSK's to give back, if it is time to.
-    fn due_for_close(&self) -> Option<SocketRef> {
-        let mut state = self.state.lock();
-        let due = state.closing
-            && !state.close_issued
-            && state.phase != Phase::Opening
-            && self.client.table.is_drained(self.slot);
-        state.close_issued |= due;
-        state.wsk.filter(|_| due)
     }
 
     /// The state, for one look or step.
@@ -505,26 +398,12 @@ impl SocketState {
             phase: Phase::Opening,
             accepting: false,
             closing: false,
-            close_issued: false,
-            gone: false,
-            finished: false,
+            held: Held::ByWsk,
             wsk: None,
             pending: List::new(),
             free: List::new(),
             close_request: None,
         }
-    }
-
-    fn begin_close(&mut self, client: &Client) -> bool {
-        let first = !self.closing && !self.gone;
-        if first {
-            self.closing = true;
-            client.closing.fetch_add(1, Ordering::Relaxed);
-            if self.phase != Phase::Opening {
-                client.open.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
-        first
     }
 }
 
@@ -551,13 +430,4 @@ unsafe fn run(work: NonNull<Work>, passive: Passive) {
     } else if !socket.accepts.is_empty() {
         crate::accept::issue_waiting(&socket, passive);
     }
-}
-
-/// WSK has closed the socket. At any IRQL up to `DISPATCH_LEVEL`, perhaps inside the call.
-unsafe extern "C" fn close_completed(_device: *mut DEVICE_OBJECT, _irp: *mut IRP, context: *mut c_void) -> NTSTATUS {
-    // SAFETY: the reference that `give_back` gave up.
-    let socket: Ref<Socket> = unsafe { Ref::from_raw(NonNull::new_unchecked(context.cast())) };
-    let _whoever_is_second_has_nothing_to_do = socket.close_claim.completed();
-    socket.given_back();
-    nt::MORE_PROCESSING_REQUIRED
 }

@@ -122,8 +122,10 @@ impl SocketTable {
         }
         let (chunk, place) = locate(index);
         let slots = NonNull::new(self.chunks.get(chunk)?.load(Ordering::Acquire))?;
-        // SAFETY: `place` is within the chunk's length, and the chunk is there until the table is dropped (invariant).
-        Some(unsafe { slots.add(place).as_ref() })
+        // SAFETY: `place` is within the chunk's length.
+        let slot = unsafe { slots.add(place) };
+        // SAFETY: written before the chunk was published, and there until the table is dropped (invariant).
+        Some(unsafe { slot.as_ref() })
     }
 
     /// Goes in to the open socket that a handle names.
@@ -176,13 +178,11 @@ impl SocketTable {
             let index = first.wrapping_add(number).wrapping_add(1);
             let last = number.wrapping_add(1) == length || index >= MAX_SOCKETS;
             let next_free = AtomicU32::new(if last { NONE } else { index });
-            let slot = Slot {
-                gate: Gate::closed(),
-                socket: AtomicPtr::new(null_mut()),
-                next_free,
-            };
+            let slot = Slot { gate: Gate::closed(), socket: AtomicPtr::new(null_mut()), next_free };
             // SAFETY: within the chunk just allocated.
-            unsafe { slots.add(number as usize).write(slot) };
+            let place = unsafe { slots.add(number as usize) };
+            // SAFETY: as above.
+            unsafe { place.write(slot) };
         }
         let mut free = self.free.lock();
         if free.chunks == chunk {

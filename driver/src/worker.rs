@@ -33,11 +33,7 @@ unsafe impl Send for Work {}
 impl Work {
     /// Work that is done by `run`, which is called with this place and takes over the reference that it held.
     pub const fn new(run: unsafe fn(NonNull<Self>, Passive)) -> Self {
-        Self {
-            links: UnsafeCell::new(Links::new()),
-            queued: AtomicBool::new(false),
-            run,
-        }
+        Self { links: UnsafeCell::new(Links::new()), queued: AtomicBool::new(false), run }
     }
 }
 
@@ -57,12 +53,7 @@ impl Worker {
     pub const fn new() -> Self {
         // SAFETY: a KEVENT is plain data.
         let wake = UnsafeCell::new(unsafe { core::mem::zeroed() });
-        Self {
-            queue: SpinLock::new(List::new()),
-            wake,
-            stop: AtomicBool::new(false),
-            busy: AtomicU32::new(0),
-        }
+        Self { queue: SpinLock::new(List::new()), wake, stop: AtomicBool::new(false), busy: AtomicU32::new(0) }
     }
 
     /// Makes the queue ready, where it will stay.
@@ -192,10 +183,7 @@ impl Thread {
             return Err(status);
         }
         // INVARIANT: referenced just now.
-        Ok(Self {
-            worker: NonNull::from(worker),
-            thread,
-        })
+        Ok(Self { worker: NonNull::from(worker), thread })
     }
 }
 

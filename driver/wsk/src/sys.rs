@@ -582,13 +582,13 @@ pub const LAYOUTS: [&[Layout]; 2] = [STRUCT_LAYOUTS, PLAIN_LAYOUTS];
 #[cfg(windows)]
 #[link(name = "netio")]
 unsafe extern "C" {
-    /// Registers a client. `PASSIVE_LEVEL`. Source: *WskRegister function*.
+    /// Registers a client. `PASSIVE_LEVEL`. Source: `WskRegister` function.
     pub fn WskRegister(npi: *mut ClientNpi, registration: *mut Registration) -> NtStatus;
-    /// Deregisters a client: waits for captures, sockets, calls and callbacks. `PASSIVE_LEVEL`. Source: *WskDeregister function*.
+    /// Deregisters a client: waits for captures, sockets, calls and callbacks. `PASSIVE_LEVEL`. Source: `WskDeregister` function.
     pub fn WskDeregister(registration: *mut Registration);
     /// Captures the provider's NPI, waiting `timeout` milliseconds for it. `PASSIVE_LEVEL` when it may wait.
-    /// Source: *WskCaptureProviderNPI function*.
+    /// Source: `WskCaptureProviderNPI` function.
     pub fn WskCaptureProviderNPI(registration: *mut Registration, timeout: u32, npi: *mut ProviderNpi) -> NtStatus;
-    /// Gives a captured NPI back. `<= DISPATCH_LEVEL`. Source: *WskReleaseProviderNPI function*.
+    /// Gives a captured NPI back. `<= DISPATCH_LEVEL`. Source: `WskReleaseProviderNPI` function.
     pub fn WskReleaseProviderNPI(registration: *mut Registration);
 }

@@ -1,0 +1,150 @@
+//! The end of a socket: closed, given back to WSK, gone.
+//!
+//! Closing has four steps, each taken by whoever makes it possible: nobody comes in any more (the closer); nobody is in a call (the
+//! last to leave the gate); WSK has it back (`WskCloseSocket`'s completion); no request is pending (the last completion).
+
+use super::{Held, Phase, Socket, SocketState};
+use crate::client::Client;
+use crate::irp::Irp;
+use crate::lock::Guard;
+use crate::nt;
+use crate::pool::Ref;
+use core::ffi::c_void;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
+use wdk_sys::{DEVICE_OBJECT, IRP, NTSTATUS};
+use wsk::SocketRef;
+use wskclient_abi::{Kind, STATUS_PENDING, STATUS_SUCCESS, WsaError};
+use wskclient_lifecycle::{Closed, Returned};
+
+impl Socket {
+    /// Closes the socket, once: nobody comes in any more; the worker gives it back to WSK when nobody is in a call.
+    pub fn close(&self) {
+        let mut state = self.state.lock();
+        if !state.begin_close(&self.client) {
+            return;
+        }
+        let opening = state.phase == Phase::Opening;
+        drop(state);
+        if !opening {
+            self.close_gate();
+        }
+    }
+
+    /// As [`close`](Self::close), for a request that completes when WSK has the socket back. The caller is inside the gate.
+    ///
+    /// # Errors
+    /// `WSAENOTSOCK` if it is being closed already; then the IRP is the caller's.
+    pub fn close_for(&self, irp: Irp) -> Result<(), Irp> {
+        let mut state = self.state.lock();
+        if !state.begin_close(&self.client) {
+            drop(state);
+            return Err(irp);
+        }
+        irp.mark_pending();
+        state.close_request = Some(irp);
+        drop(state);
+        self.client.take(Kind::Close);
+        self.close_gate();
+        Ok(())
+    }
+
+    fn close_gate(&self) {
+        match self.client.table.close(self.slot) {
+            Closed::Empty | Closed::Already => self.queue_work(),
+            // The last to leave will.
+            Closed::Draining => {}
+        }
+    }
+
+    /// Gives the socket back to WSK. On the worker.
+    pub(super) fn give_back(&self, wsk: SocketRef) {
+        while let Some(parked) = self.accepts.pop() {
+            parked.complete(WsaError::OperationAborted.status(), 0);
+        }
+        // SAFETY: whoever calls has the socket, so a reference to it exists.
+        let context = unsafe { Ref::again(self) }.into_raw();
+        // SAFETY: nobody's until this call (invariant); the routine takes the context over.
+        unsafe { nt::set_completion_routine(self.close_irp, close_completed, context.as_ptr().cast()) };
+        // SAFETY: the gate has drained, and this is the one close.
+        let status = unsafe { wsk.close(nt::as_wsk(self.close_irp)) };
+        match self.close_claim.returned(status == STATUS_PENDING) {
+            Returned::Outstanding | Returned::Finished => {}
+            Returned::NeverTaken => {
+                // SAFETY: the routine won't run: the context is ours again.
+                drop(unsafe { Ref::from_raw(context) });
+                self.given_back();
+            }
+        }
+    }
+
+    /// WSK has nothing of the socket's left, but perhaps requests whose completion is still under way.
+    fn given_back(&self) {
+        let mut state = self.state.lock();
+        state.held = Held::Gone;
+        self.finish_if_over(state);
+    }
+
+    pub(super) fn finish_if_over(&self, mut state: Guard<'_, SocketState>) {
+        if state.held == Held::Gone && state.pending.is_empty() {
+            state.held = Held::Finished;
+            let (closing, request) = (state.closing, state.close_request.take());
+            drop(state);
+            self.finish(closing, request);
+        }
+    }
+
+    /// The end: the socket leaves its instance and its slot, the close that asked for it completes.
+    fn finish(&self, closing: bool, request: Option<Irp>) {
+        // SAFETY: whoever calls has the socket, so a reference to it exists; the slot's may be the last but this.
+        let socket = unsafe { Ref::again(self) };
+        let instance = self.client.instance(self.provider);
+        instance.remove(&socket);
+        if closing {
+            self.client.closing.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.client.table.release(self.slot);
+        if let Some(irp) = request {
+            self.client.complete(irp, Kind::Close, STATUS_SUCCESS, 0);
+        }
+        instance.leave(&self.client);
+    }
+
+    /// The socket of WSK's to give back, if it is time to.
+    pub(super) fn due_for_close(&self) -> Option<SocketRef> {
+        let mut state = self.state.lock();
+        let due = state.closing
+            && state.held == Held::ByWsk
+            && state.phase != Phase::Opening
+            && self.client.table.is_drained(self.slot);
+        if due {
+            state.held = Held::Closing;
+        }
+        state.wsk.filter(|_| due)
+    }
+}
+
+impl SocketState {
+    pub(super) fn begin_close(&mut self, client: &Client) -> bool {
+        let first = !self.closing && matches!(self.held, Held::ByWsk);
+        if first {
+            self.closing = true;
+            client.closing.fetch_add(1, Ordering::Relaxed);
+            if self.phase != Phase::Opening {
+                client.open.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        first
+    }
+}
+
+/// WSK has closed the socket. At any IRQL up to `DISPATCH_LEVEL`, perhaps inside the call.
+unsafe extern "C" fn close_completed(_device: *mut DEVICE_OBJECT, _irp: *mut IRP, context: *mut c_void) -> NTSTATUS {
+    // SAFETY: what `give_back` gave up is not null.
+    let socket: NonNull<Socket> = unsafe { NonNull::new_unchecked(context.cast()) };
+    // SAFETY: the reference that `give_back` gave up.
+    let socket = unsafe { Ref::from_raw(socket) };
+    let _whoever_is_second_has_nothing_to_do = socket.close_claim.completed();
+    socket.given_back();
+    nt::MORE_PROCESSING_REQUIRED
+}
