@@ -23,11 +23,7 @@ const BCRYPT_PRIMITIVES: &str = include_str!("../sysroot/bcryptprimitives.c");
 
 /// `cargo lab build`
 pub fn run_command(workspace: &Workspace, options: &cli::Build) -> Result<Outcome> {
-    let profile = if options.debug {
-        Profile::Debug
-    } else {
-        Profile::Release
-    };
+    let profile = if options.debug { Profile::Debug } else { Profile::Release };
     match build_everything(workspace, profile) {
         Ok(driver) => image::report::judge(workspace, &driver, options.format),
         Err(error) => {
@@ -60,11 +56,7 @@ pub fn build_driver(workspace: &Workspace, tools: &Tools, profile: Profile) -> R
 pub fn build_sound_driver(workspace: &Workspace, tools: &Tools, profile: Profile) -> Result<PathBuf> {
     let driver = build_driver(workspace, tools, profile)?;
     let failures = image::checks::failures(&Image::read(&driver)?, &image::exports::Exports::read());
-    ensure!(
-        failures.is_empty(),
-        "{} would not load on Windows; `cargo lab build` says why",
-        workspace.shown(&driver)
-    );
+    ensure!(failures.is_empty(), "{} would not load on Windows; `cargo lab build` says why", workspace.shown(&driver));
     Ok(driver)
 }
 
@@ -84,27 +76,15 @@ pub fn driver_cargo(workspace: &Workspace, tools: &Tools, subcommand: &str) -> C
         .env("LIBCLANG_PATH", &tools.llvm.library_folder)
         .env("BINDGEN_EXTRA_CLANG_ARGS", sysroot::CLANG_VIEW.join(" "))
         .env("CARGO_TARGET_X86_64_PC_WINDOWS_MSVC_LINKER", &tools.llvm.lld_link)
-        .args([
-            "--config",
-            &format!(
-                "target.{}.rustflags={:?}",
-                toolchain::DRIVER,
-                driver_rustflags(workspace)
-            ),
-        ]);
+        .args(["--config", &format!("target.{}.rustflags={:?}", toolchain::DRIVER, driver_rustflags(workspace))]);
     command
 }
 
 /// No path of the machine that built it goes into the image, and the same sources give the same image.
 fn driver_rustflags(workspace: &Workspace) -> Vec<String> {
-    let mut flags = vec![
-        "-Clink-arg=/Brepro".to_owned(),
-        format!("--remap-path-prefix={}=wskclient", workspace.root().display()),
-    ];
-    if let Some(home) = env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(env::home_dir()?.join(".cargo")))
-    {
+    let mut flags =
+        vec!["-Clink-arg=/Brepro".to_owned(), format!("--remap-path-prefix={}=wskclient", workspace.root().display())];
+    if let Some(home) = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".cargo"))) {
         flags.push(format!("--remap-path-prefix={}=cargo", home.display()));
     }
     flags
@@ -135,10 +115,7 @@ pub fn build_windows_harness(workspace: &Workspace, tools: &Tools) -> Result<Pat
     progress("building wskctl.exe");
     run(lab_cargo(workspace, "build").args(["--package", "wskctl", "--release", "--target", toolchain::HARNESS]))?;
     let harness = workspace.windows_wskctl();
-    files::copy(
-        &workspace.build().join(toolchain::HARNESS).join("release/wskctl.exe"),
-        &harness,
-    )?;
+    files::copy(&workspace.build().join(toolchain::HARNESS).join("release/wskctl.exe"), &harness)?;
     build_bcrypt_primitives(&workspace.lab().join("wine-libraries"), tools)?;
     Ok(harness)
 }

@@ -9,8 +9,8 @@ use serde_json::json;
     name = "cargo lab",
     bin_name = "cargo lab",
     version,
-    after_help = "Exit codes: 0 everything holds, 1 something was built or run and did not hold, 2 wrong usage, \
-                  3 the machine lacks something that only you can add, 130 interrupted."
+    after_help = "Exit codes:\n  0    everything holds\n  1    something was built or run, and did not hold\n  2    wrong \
+                  usage\n  3    the machine lacks something that only you can add\n  130  interrupted"
 )]
 pub struct Lab {
     #[command(subcommand)]

@@ -34,23 +34,13 @@ pub fn run(workspace: &Workspace) -> Result<Outcome> {
 fn clippies(workspace: &Workspace, tools: &Tools) -> [(&'static str, Command); 4] {
     let host = || {
         let mut command = cargo();
-        command
-            .current_dir(workspace.root())
-            .args(["clippy", "--locked", "--all-targets"]);
+        command.current_dir(workspace.root()).args(["clippy", "--locked", "--all-targets"]);
         command
     };
     let mut contract = host();
     contract.args(["--package", "contract"]);
     let mut harness = artifacts::lab_cargo(workspace, "clippy");
-    harness.args([
-        "--package",
-        "wskctl",
-        "--package",
-        "wskclient-abi",
-        "--release",
-        "--target",
-        toolchain::HARNESS,
-    ]);
+    harness.args(["--package", "wskctl", "--package", "wskclient-abi", "--release", "--target", toolchain::HARNESS]);
     // wsk's calls into the system are compiled for Windows only.
     let mut driver = artifacts::driver_cargo(workspace, tools, "clippy");
     driver.args(["--package", "wsk", "--package", "wskclient-lifecycle", "--release"]);

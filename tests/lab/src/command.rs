@@ -17,9 +17,7 @@ pub fn cargo() -> Command {
 
 /// The program and its arguments, as a user would type them.
 pub fn shown(command: &Command) -> String {
-    let program = Path::new(command.get_program())
-        .file_name()
-        .unwrap_or(command.get_program());
+    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
     let words = std::iter::once(program).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
@@ -33,26 +31,16 @@ pub fn run(command: &mut Command) -> Result<()> {
 
 /// Runs `command` as it is set up and gives its exit status.
 pub fn status_of(command: &mut Command) -> Result<ExitStatus> {
-    command
-        .status()
-        .with_context(|| format!("cannot run `{}`", shown(command)))
+    command.status().with_context(|| format!("cannot run `{}`", shown(command)))
 }
 
 /// Runs `command` and gives what it wrote on its standard output; an error, with what it wrote on the other, if it
 /// fails.
 pub fn output_of(command: &mut Command) -> Result<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run `{}`", shown(command)))?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run `{}`", shown(command)))?;
     if !output.status.success() {
         let complaint = String::from_utf8_lossy(&output.stderr);
-        bail!(
-            "`{}` ended with {}: {}",
-            shown(command),
-            output.status,
-            complaint.trim()
-        );
+        bail!("`{}` ended with {}: {}", shown(command), output.status, complaint.trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -18,12 +18,7 @@ pub fn run(workspace: &Workspace, options: &cli::Demo) -> Result<Outcome> {
     let driver = artifacts::build_sound_driver(workspace, &tools, Profile::Release)?;
     let harness = artifacts::build_native_harness(workspace)?;
     let status = status_of(
-        Command::new(harness)
-            .args(["demo", "--backend", "lab", "--driver"])
-            .arg(driver)
-            .args(&options.arguments),
+        Command::new(harness).args(["demo", "--backend", "lab", "--driver"]).arg(driver).args(&options.arguments),
     )?;
-    Ok(Outcome::Child(
-        status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
-    ))
+    Ok(Outcome::Child(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }

@@ -130,10 +130,7 @@ fn imports(file: &PeFile64) -> Result<Vec<Import>> {
                 PeImport::Ordinal(ordinal) => format!("#{ordinal}"),
                 PeImport::Name(_, name) => String::from_utf8_lossy(name).into_owned(),
             };
-            imports.push(Import {
-                module: module.clone(),
-                name,
-            });
+            imports.push(Import { module: module.clone(), name });
         }
     }
     imports.sort();
@@ -186,10 +183,7 @@ mod tests {
         });
         writer.write_section_headers();
         writer.write_section(text.file_offset, &[0xc3; 16]);
-        writer.write_section(
-            import.file_offset,
-            &import_section(import.virtual_address, module, name),
-        );
+        writer.write_section(import.file_offset, &import_section(import.virtual_address, module, name));
         writer.write_reloc_section();
         bytes
     }
@@ -199,10 +193,7 @@ mod tests {
         let thunks = address + IMPORT_DESCRIPTORS;
         let name_at = thunks + 16;
         let module_at = name_at + 2 + 30;
-        let mut bytes: Vec<u8> = [thunks, 0, 0, module_at, thunks]
-            .into_iter()
-            .flat_map(u32::to_le_bytes)
-            .collect();
+        let mut bytes: Vec<u8> = [thunks, 0, 0, module_at, thunks].into_iter().flat_map(u32::to_le_bytes).collect();
         bytes.resize(40, 0);
         bytes.extend(u64::from(name_at).to_le_bytes());
         bytes.extend([0; 8 + 2]);
@@ -215,28 +206,14 @@ mod tests {
 
     fn failed(bytes: &[u8]) -> Vec<&'static str> {
         let image = Image::parse(bytes).unwrap();
-        failures(&image, &Exports::read())
-            .iter()
-            .map(|failure| failure.check)
-            .collect()
+        failures(&image, &Exports::read()).iter().map(|failure| failure.check).collect()
     }
 
     #[test]
     fn an_image_in_bytes_is_read_with_its_import_and_passes() {
-        let bytes = image_bytes(
-            pe::IMAGE_SUBSYSTEM_NATIVE,
-            "NETIO.SYS",
-            "WskRegister",
-            pe::IMAGE_SCN_MEM_READ,
-        );
+        let bytes = image_bytes(pe::IMAGE_SUBSYSTEM_NATIVE, "NETIO.SYS", "WskRegister", pe::IMAGE_SCN_MEM_READ);
         let image = Image::parse(&bytes).unwrap();
-        assert_eq!(
-            image.imports,
-            [Import {
-                module: "netio.sys".to_owned(),
-                name: "WskRegister".to_owned()
-            }]
-        );
+        assert_eq!(image.imports, [Import { module: "netio.sys".to_owned(), name: "WskRegister".to_owned() }]);
         assert_eq!(image.sections[0].access(), "r-x-");
         assert!(!image.has_panic_path());
         assert!(failed(&bytes).is_empty());
@@ -248,18 +225,9 @@ mod tests {
         let (read, write) = (pe::IMAGE_SCN_MEM_READ, pe::IMAGE_SCN_MEM_WRITE);
         let console = image_bytes(pe::IMAGE_SUBSYSTEM_WINDOWS_CUI, "netio.sys", "WskRegister", read);
         assert_eq!(failed(&console), ["subsystem"]);
-        assert_eq!(
-            failed(&image_bytes(native, "msvcrt.dll", "malloc", read)),
-            ["no-c-runtime"]
-        );
-        assert_eq!(
-            failed(&image_bytes(native, "ntoskrnl.exe", "NotThere", read)),
-            ["windows-export"]
-        );
-        assert_eq!(
-            failed(&image_bytes(native, "netio.sys", "WskRegister", read | write)),
-            ["writable-code"]
-        );
+        assert_eq!(failed(&image_bytes(native, "msvcrt.dll", "malloc", read)), ["no-c-runtime"]);
+        assert_eq!(failed(&image_bytes(native, "ntoskrnl.exe", "NotThere", read)), ["windows-export"]);
+        assert_eq!(failed(&image_bytes(native, "netio.sys", "WskRegister", read | write)), ["writable-code"]);
         assert!(Image::parse(b"not an image").is_err());
     }
 }

@@ -28,16 +28,11 @@ pub fn check(workspace: &Workspace, tools: &Tools) -> Result<usize> {
     let source = workspace.lab().join("layouts.c");
     files::write(&source, &text)?;
     let mut clang = Command::new(&tools.llvm.clang);
-    clang
-        .args(sysroot::CLANG_VIEW)
-        .args(["-fsyntax-only", "-ferror-limit=0", "-Wno-everything", "-nostdinc"]);
+    clang.args(sysroot::CLANG_VIEW).args(["-fsyntax-only", "-ferror-limit=0", "-Wno-everything", "-nostdinc"]);
     for folder in sysroot::include_folders(&workspace.sysroot()) {
         clang.arg("-isystem").arg(folder);
     }
     let status = status_of(clang.arg(&source))?;
-    ensure!(
-        status.success(),
-        "a layout written by hand differs from the C headers, as clang says above"
-    );
+    ensure!(status.success(), "a layout written by hand differs from the C headers, as clang says above");
     Ok(text.matches("_Static_assert").count())
 }

@@ -24,11 +24,7 @@ pub use packages::Tools;
 /// `cargo lab setup`
 pub fn run(workspace: &Workspace) -> Result<Outcome> {
     let tools = prepare(workspace)?;
-    println!(
-        "ready: LLVM {}, WDK-shaped folder in {}",
-        tools.llvm.version,
-        workspace.shown(&workspace.sysroot())
-    );
+    println!("ready: LLVM {}, WDK-shaped folder in {}", tools.llvm.version, workspace.shown(&workspace.sysroot()));
     Ok(Outcome::Holds)
 }
 
@@ -60,10 +56,7 @@ impl Stamp {
         for text in sysroot::SOURCES.iter().chain(overrides::SOURCES) {
             hash.update(text);
         }
-        Ok(Self {
-            path: workspace.lab().join("setup.stamp"),
-            digest: format!("{:x}", hash.finalize()),
-        })
+        Ok(Self { path: workspace.lab().join("setup.stamp"), digest: format!("{:x}", hash.finalize()) })
     }
 
     fn is_current(&self) -> bool {

@@ -118,19 +118,14 @@ fn check_layouts(workspace: &Workspace, tools: &Tools) -> Tally {
 
 fn test_cargo(workspace: &Workspace) -> Command {
     let mut command = cargo();
-    command
-        .current_dir(workspace.root())
-        .args(["test", "--locked", "--no-fail-fast"]);
+    command.current_dir(workspace.root()).args(["test", "--locked", "--no-fail-fast"]);
     command
 }
 
 /// Runs cargo's tests, shows what they write and counts them. A run that fails without a failed test is one failure.
 fn run_tests(command: &mut Command) -> Result<Tally> {
     let name = shown(command);
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot run `{name}`"))?;
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run `{name}`"))?;
     let mut tally = Tally::default();
     for line in BufReader::new(child.stdout.take().context("a pipe was asked for")?).split(b'\n') {
         let line = line.with_context(|| format!("cannot read what `{name}` writes"))?;

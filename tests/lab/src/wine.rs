@@ -20,7 +20,7 @@ use crate::{
     cli::{self, Format},
     command::bounded,
     report::{Outcome, progress},
-    setup::{self, Tools, files},
+    setup::{self, files},
     workspace::{Profile, Workspace},
 };
 use prefix::Prefix;
@@ -32,21 +32,8 @@ const HARNESS: &str = r"C:\wskclient\wskctl.exe";
 
 /// `cargo lab wine`
 pub fn run(workspace: &Workspace, options: &cli::Wine) -> Result<Outcome> {
-    let tools = setup::prepare(workspace)?;
-    let driver = artifacts::build_sound_driver(workspace, &tools, Profile::Release)?;
-    let harness = artifacts::build_windows_harness(workspace, &tools)?;
-    bounded::clean_up_when_interrupted()?;
-    let _only_one = lock(workspace)?;
-    let teller = Teller {
-        format: options.format,
-        start: Instant::now(),
-    };
-
-    match session(workspace, &tools, options, &driver, &harness, &teller) {
-        Ok(summary) => {
-            teller.conclude(&summary);
-            Ok(Outcome::Holds)
-        }
+    match build_and_run(workspace, options) {
+        Ok(()) => Ok(Outcome::Holds),
         Err(error) => {
             options.format.summarize_failure(&error, &[("backend", "wine")]);
             Err(error)
@@ -54,31 +41,42 @@ pub fn run(workspace: &Workspace, options: &cli::Wine) -> Result<Outcome> {
     }
 }
 
-/// The whole story, in a prefix of its own that is gone afterwards, whatever happens. Gives the demonstration's summary.
-fn session(
-    workspace: &Workspace,
-    tools: &Tools,
-    options: &cli::Wine,
-    driver: &Path,
-    harness: &Path,
-    teller: &Teller,
-) -> Result<Map<String, Value>> {
+fn build_and_run(workspace: &Workspace, options: &cli::Wine) -> Result<()> {
+    let tools = setup::prepare(workspace)?;
+    let driver = artifacts::build_sound_driver(workspace, &tools, Profile::Release)?;
+    let harness = artifacts::build_windows_harness(workspace, &tools)?;
+    bounded::clean_up_when_interrupted()?;
+    let _only_one = lock(workspace)?;
+    let teller = Teller { format: options.format, start: Instant::now() };
+
     progress("making a Wine prefix");
-    let mut prefix = Prefix::create(tools, &workspace.lab().join("wine"), &options.wine_debug)?;
+    let mut prefix = Prefix::create(&tools, &workspace.lab().join("wine"), &options.wine_debug)?;
     teller.tell("prefix", "made afresh");
-    install_harness(&prefix, harness, &workspace.lab().join("wine-libraries"))?;
-    service::start(&mut prefix, driver)?;
-    teller.tell("driver", "loaded and started by sc");
-    let mut summary = demo(&mut prefix, teller)?;
-    teller.tell("demo", "ok");
-    kill_a_holder(&mut prefix, teller)?;
-    demo(&mut prefix, teller).context("after a process was killed")?;
-    teller.tell("restart", "the next process starts at once, and its demo is ok");
-    service::stop(&mut prefix)?;
-    teller.tell("driver", "stopped and deleted by sc");
+    let summary = story(&mut prefix, &driver, &harness, &workspace.lab().join("wine-libraries"), &teller)?;
     prefix.close()?;
     teller.tell("prefix", "no process left");
+    teller.conclude(&summary);
+    Ok(())
+}
 
+/// From loading the driver to unloading it. Gives the demonstration's summary, and what was seen besides.
+fn story(
+    prefix: &mut Prefix<'_>,
+    driver: &Path,
+    harness: &Path,
+    libraries: &Path,
+    teller: &Teller,
+) -> Result<Map<String, Value>> {
+    install_harness(prefix, harness, libraries)?;
+    service::start(prefix, driver)?;
+    teller.tell("driver", "loaded and started by sc");
+    let mut summary = demo(prefix, teller)?;
+    teller.tell("demo", "ok");
+    kill_a_holder(prefix, teller)?;
+    demo(prefix, teller).context("after a process was killed")?;
+    teller.tell("restart", "the next process starts at once, and its demo is ok");
+    service::stop(prefix)?;
+    teller.tell("driver", "stopped and deleted by sc");
     summary.insert("backend".to_owned(), json!("wine"));
     summary.insert("survived_kill".to_owned(), json!(true));
     Ok(summary)
@@ -99,10 +97,7 @@ fn install_harness(prefix: &Prefix<'_>, harness: &Path, libraries: &Path) -> Res
     let folder = prefix.drive_c("wskclient");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     files::copy(harness, &folder.join("wskctl.exe"))?;
-    files::copy(
-        &libraries.join("bcryptprimitives.dll"),
-        &folder.join("bcryptprimitives.dll"),
-    )
+    files::copy(&libraries.join("bcryptprimitives.dll"), &folder.join("bcryptprimitives.dll"))
 }
 
 /// Runs the demonstration and gives its summary.
@@ -120,15 +115,9 @@ fn demo(prefix: &mut Prefix<'_>, teller: &Teller) -> Result<Map<String, Value>> 
         Some(summary) if status.success() && summary.get("result") == Some(&json!("ok")) => Ok(summary),
         Some(summary) => {
             let error = summary.get("error").and_then(Value::as_str);
-            bail!(
-                "wskctl.exe demo ended with {status}: {}",
-                error.unwrap_or("it does not say why")
-            )
+            bail!("wskctl.exe demo ended with {status}: {}", error.unwrap_or("it does not say why"))
         }
-        None => bail!(
-            "wskctl.exe demo ended with {status} and no summary\n{}",
-            process.complaint()
-        ),
+        None => bail!("wskctl.exe demo ended with {status} and no summary\n{}", process.complaint()),
     }
 }
 
@@ -141,9 +130,8 @@ fn event(line: &str) -> Option<Map<String, Value>> {
 fn kill_a_holder(prefix: &mut Prefix<'_>, teller: &Teller) -> Result<()> {
     progress("killing a wskctl.exe that has requests pending");
     let mut holder = prefix.start(HARNESS, &["hold", "--backend", "device", "--format", "json"])?;
-    let line = holder.line(HOLD, |line| {
-        event(line).is_some_and(|event| event.get("event") == Some(&json!("holding")))
-    })?;
+    let line =
+        holder.line(HOLD, |line| event(line).is_some_and(|event| event.get("event") == Some(&json!("holding"))))?;
     if let Some(event) = event(&line) {
         teller.pass_on(&event);
     }
@@ -151,10 +139,7 @@ fn kill_a_holder(prefix: &mut Prefix<'_>, teller: &Teller) -> Result<()> {
     // In Wine a program's process is a process of this machine, and its command line is the Windows one.
     let command_line = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
     let command_line = String::from_utf8_lossy(&command_line);
-    ensure!(
-        command_line.contains("wskctl.exe"),
-        "process {process} is not wskctl.exe but {command_line}"
-    );
+    ensure!(command_line.contains("wskctl.exe"), "process {process} is not wskctl.exe but {command_line}");
     holder.kill()?;
     teller.tell("kill", "a wskctl.exe with requests pending was killed");
     Ok(())
@@ -171,10 +156,7 @@ impl Teller {
         let elapsed = self.start.elapsed().as_secs_f64();
         match self.format {
             Format::Human => println!("{elapsed:6.1} s  {step:<8} {what}"),
-            Format::Json => println!(
-                "{}",
-                json!({"event": "step", "step": step, "what": what, "seconds": elapsed})
-            ),
+            Format::Json => println!("{}", json!({"event": "step", "step": step, "what": what, "seconds": elapsed})),
         }
     }
 
@@ -189,9 +171,7 @@ impl Teller {
         match self.format {
             Format::Json => println!("{}", Value::Object(summary.clone())),
             Format::Human => {
-                let figures = summary
-                    .iter()
-                    .filter(|(name, value)| *name != "event" && !value.is_null());
+                let figures = summary.iter().filter(|(name, value)| *name != "event" && !value.is_null());
                 let figures: Vec<_> = figures.map(|(name, value)| format!("{name}={value}")).collect();
                 println!("wine: {}", figures.join(" ").replace('"', ""));
             }

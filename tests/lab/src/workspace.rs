@@ -35,15 +35,8 @@ impl Workspace {
     pub fn find() -> Result<Self> {
         let manifest = output_of(cargo().args(["locate-project", "--workspace", "--message-format", "plain"]))
             .context("cargo lab runs inside the repository")?;
-        let root = Path::new(manifest.trim())
-            .parent()
-            .context("cargo named no manifest")?
-            .to_owned();
-        ensure!(
-            root.join("driver/Cargo.toml").is_file(),
-            "{} is not this project's workspace",
-            root.display()
-        );
+        let root = Path::new(manifest.trim()).parent().context("cargo named no manifest")?.to_owned();
+        ensure!(root.join("driver/Cargo.toml").is_file(), "{} is not this project's workspace", root.display());
         Ok(Self { root })
     }
 

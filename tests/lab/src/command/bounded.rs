@@ -59,11 +59,7 @@ impl Running {
             .stderr(file(&log.with_extension("err"))?)
             .spawn()
             .with_context(|| format!("cannot run `{}`", shown(command)))?;
-        Ok(Self {
-            name: name.to_owned(),
-            child,
-            log,
-        })
+        Ok(Self { name: name.to_owned(), child, log })
     }
 
     /// The process's id.
@@ -81,35 +77,21 @@ impl Running {
         let text = fs::read(self.log.with_extension("err")).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        format!(
-            "on its standard error:\n  {}\n",
-            lines[lines.len().saturating_sub(8)..].join("\n  ")
-        )
+        format!("on its standard error:\n  {}\n", lines[lines.len().saturating_sub(8)..].join("\n  "))
     }
 
     /// Waits until it ends by itself.
     pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
         let (name, child) = (&self.name, &mut self.child);
         let status = wait_for(name, limit, || Ok(child.try_wait()?));
-        status.with_context(|| {
-            format!(
-                "while running {}; on its standard error: {}",
-                self.name,
-                self.complaint()
-            )
-        })
+        status.with_context(|| format!("while running {}; on its standard error: {}", self.name, self.complaint()))
     }
 
     /// Waits until it ends with success.
     pub fn finish(&mut self, limit: Duration) -> Result<String> {
         let status = self.wait(limit)?;
         if !status.success() {
-            bail!(
-                "{} ended with {status}\n  {}\n  {}",
-                self.name,
-                self.output()?.trim(),
-                self.complaint()
-            );
+            bail!("{} ended with {status}\n  {}\n  {}", self.name, self.output()?.trim(), self.complaint());
         }
         self.output()
     }
@@ -120,17 +102,9 @@ impl Running {
         wait_for(&what, limit, || {
             let ended = self.child.try_wait()?;
             let output = self.output()?;
-            let found = output
-                .split_inclusive('\n')
-                .filter(|line| line.ends_with('\n'))
-                .find(|line| wanted(line));
+            let found = output.split_inclusive('\n').filter(|line| line.ends_with('\n')).find(|line| wanted(line));
             if let (None, Some(status)) = (found, ended) {
-                bail!(
-                    "{} ended with {status} too early\n  {}\n  {}",
-                    self.name,
-                    output.trim(),
-                    self.complaint()
-                );
+                bail!("{} ended with {status} too early\n  {}\n  {}", self.name, output.trim(), self.complaint());
             }
             Ok(found.map(|line| line.trim_end().to_owned()))
         })
@@ -138,9 +112,7 @@ impl Running {
 
     /// Kills it, as the system kills a process that had no chance to clean up, and waits for its end.
     pub fn kill(&mut self) -> Result<()> {
-        self.child
-            .kill()
-            .with_context(|| format!("cannot kill {}", self.name))?;
+        self.child.kill().with_context(|| format!("cannot kill {}", self.name))?;
         self.child.wait()?;
         Ok(())
     }
@@ -183,9 +155,7 @@ mod tests {
 
     #[test]
     fn a_child_that_hangs_is_an_error_that_names_it() {
-        let error = shell("sleeper", "sleep 60")
-            .finish(Duration::from_millis(50))
-            .unwrap_err();
+        let error = shell("sleeper", "sleep 60").finish(Duration::from_millis(50)).unwrap_err();
         assert!(format!("{error:#}").contains("sleeper took longer"), "{error:#}");
     }
 }

@@ -19,10 +19,7 @@ pub struct Failure {
 /// Judges `image`; an image that may ship gives no failure.
 pub fn failures(image: &Image, exports: &Exports) -> Vec<Failure> {
     let headers = header_failures(image).into_iter();
-    headers
-        .chain(section_failures(image))
-        .chain(import_failures(image, exports))
-        .collect()
+    headers.chain(section_failures(image)).chain(import_failures(image, exports)).collect()
 }
 
 fn header_failures(image: &Image) -> Vec<Failure> {
@@ -97,11 +94,7 @@ fn import_failures(image: &Image, exports: &Exports) -> Vec<Failure> {
         .map(|import| {
             let found = format!("{}!{}", import.module, import.name);
             if is_c_runtime(&import.module) {
-                Failure {
-                    check: "no-c-runtime",
-                    found,
-                    mend: "the kernel has no C runtime: link with /NODEFAULTLIB",
-                }
+                Failure { check: "no-c-runtime", found, mend: "the kernel has no C runtime: link with /NODEFAULTLIB" }
             } else if exports.has_module(&import.module) {
                 Failure {
                     check: "windows-export",
@@ -110,11 +103,7 @@ fn import_failures(image: &Image, exports: &Exports) -> Vec<Failure> {
                            call what the inline function calls",
                 }
             } else {
-                Failure {
-                    check: "import-module",
-                    found,
-                    mend: "import from ntoskrnl.exe and netio.sys only",
-                }
+                Failure { check: "import-module", found, mend: "import from ntoskrnl.exe and netio.sys only" }
             }
         })
         .collect();
@@ -129,9 +118,7 @@ fn import_failures(image: &Image, exports: &Exports) -> Vec<Failure> {
 }
 
 fn is_c_runtime(module: &str) -> bool {
-    ["msvcr", "msvcp", "vcruntime", "ucrtbase", "api-ms-win-crt"]
-        .iter()
-        .any(|prefix| module.starts_with(prefix))
+    ["msvcr", "msvcp", "vcruntime", "ucrtbase", "api-ms-win-crt"].iter().any(|prefix| module.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -140,25 +127,12 @@ mod tests {
     use crate::image::{Headers, Import, Section};
 
     fn driver() -> Image {
-        let section = |name: &str, characteristics| Section {
-            name: name.to_owned(),
-            size: 0x1000,
-            characteristics,
-        };
-        let import = |module: &str, name: &str| Import {
-            module: module.to_owned(),
-            name: name.to_owned(),
-        };
+        let section = |name: &str, characteristics| Section { name: name.to_owned(), size: 0x1000, characteristics };
+        let import = |module: &str, name: &str| Import { module: module.to_owned(), name: name.to_owned() };
         Image {
             size: 0x4000,
-            sections: vec![
-                section(".text", pe::IMAGE_SCN_MEM_EXECUTE),
-                section(".data", pe::IMAGE_SCN_MEM_WRITE),
-            ],
-            imports: vec![
-                import("ntoskrnl.exe", "IofCompleteRequest"),
-                import("netio.sys", "WskRegister"),
-            ],
+            sections: vec![section(".text", pe::IMAGE_SCN_MEM_EXECUTE), section(".data", pe::IMAGE_SCN_MEM_WRITE)],
+            imports: vec![import("ntoskrnl.exe", "IofCompleteRequest"), import("netio.sys", "WskRegister")],
             headers: Headers {
                 machine: pe::IMAGE_FILE_MACHINE_AMD64,
                 subsystem: pe::IMAGE_SUBSYSTEM_NATIVE,
@@ -175,17 +149,11 @@ mod tests {
     fn failed_after(spoil: impl FnOnce(&mut Image)) -> Vec<&'static str> {
         let mut image = driver();
         spoil(&mut image);
-        failures(&image, &Exports::read())
-            .iter()
-            .map(|failure| failure.check)
-            .collect()
+        failures(&image, &Exports::read()).iter().map(|failure| failure.check).collect()
     }
 
     fn failed_with_import(module: &str, name: &str) -> Vec<&'static str> {
-        let import = Import {
-            module: module.to_owned(),
-            name: name.to_owned(),
-        };
+        let import = Import { module: module.to_owned(), name: name.to_owned() };
         failed_after(|image| image.imports.push(import))
     }
 
@@ -196,28 +164,16 @@ mod tests {
 
     #[test]
     fn each_wrong_header_fails_its_own_check() {
-        assert_eq!(
-            failed_after(|image| image.headers.machine = pe::IMAGE_FILE_MACHINE_ARM64),
-            ["machine"]
-        );
-        assert_eq!(
-            failed_after(|image| image.headers.subsystem = pe::IMAGE_SUBSYSTEM_WINDOWS_CUI),
-            ["subsystem"]
-        );
+        assert_eq!(failed_after(|image| image.headers.machine = pe::IMAGE_FILE_MACHINE_ARM64), ["machine"]);
+        assert_eq!(failed_after(|image| image.headers.subsystem = pe::IMAGE_SUBSYSTEM_WINDOWS_CUI), ["subsystem"]);
         assert_eq!(failed_after(|image| image.headers.entry_point = 0), ["entry-point"]);
         assert_eq!(failed_after(|image| image.headers.relocations = 0), ["relocations"]);
         assert_eq!(
             failed_after(|image| image.headers.characteristics |= pe::IMAGE_FILE_RELOCS_STRIPPED),
             ["relocations"]
         );
-        assert_eq!(
-            failed_after(|image| image.headers.dll_characteristics = 0),
-            ["dynamic-base", "nx-compatible"]
-        );
-        assert_eq!(
-            failed_after(|image| image.headers.thread_local_storage = 40),
-            ["thread-local-storage"]
-        );
+        assert_eq!(failed_after(|image| image.headers.dll_characteristics = 0), ["dynamic-base", "nx-compatible"]);
+        assert_eq!(failed_after(|image| image.headers.thread_local_storage = 40), ["thread-local-storage"]);
     }
 
     #[test]
@@ -230,15 +186,9 @@ mod tests {
 
     #[test]
     fn an_import_that_windows_does_not_export_fails() {
-        assert_eq!(
-            failed_with_import("ntoskrnl.exe", "IoCreateDeviceSecure"),
-            ["windows-export"]
-        );
+        assert_eq!(failed_with_import("ntoskrnl.exe", "IoCreateDeviceSecure"), ["windows-export"]);
         assert_eq!(failed_with_import("netio.sys", "#7"), ["windows-export"]);
-        assert_eq!(
-            failed_with_import("hal.dll", "KeStallExecutionProcessor"),
-            ["import-module"]
-        );
+        assert_eq!(failed_with_import("hal.dll", "KeStallExecutionProcessor"), ["import-module"]);
         assert_eq!(failed_with_import("vcruntime140.dll", "memcpy"), ["no-c-runtime"]);
         assert_eq!(failed_after(|image| image.imports.clear()), ["imports"]);
     }

@@ -51,9 +51,7 @@ impl Exports {
 
     /// Whether Windows' `module` exports `name`.
     pub fn has(&self, module: &str, name: &str) -> bool {
-        self.modules_of
-            .get(name)
-            .is_some_and(|modules| modules.contains(&module))
+        self.modules_of.get(name).is_some_and(|modules| modules.contains(&module))
     }
 }
 
@@ -61,11 +59,7 @@ impl Exports {
 fn export(line: &'static str) -> Option<Export> {
     let mut columns = line.split('\t');
     let (module, name) = (columns.next()?, columns.next()?);
-    let kind = if columns.next()? == "data" {
-        Kind::Data
-    } else {
-        Kind::Code
-    };
+    let kind = if columns.next()? == "data" { Kind::Data } else { Kind::Code };
     Some(Export { module, name, kind })
 }
 
@@ -83,28 +77,13 @@ mod tests {
     #[test]
     fn the_table_knows_wsk_and_what_is_inline_is_not_in_it() {
         let exports = Exports::read();
-        for name in [
-            "WskRegister",
-            "WskDeregister",
-            "WskCaptureProviderNPI",
-            "WskReleaseProviderNPI",
-        ] {
+        for name in ["WskRegister", "WskDeregister", "WskCaptureProviderNPI", "WskReleaseProviderNPI"] {
             assert!(exports.has("netio.sys", name), "{name}");
         }
-        for name in [
-            "ExAllocatePool2",
-            "IofCompleteRequest",
-            "KeAcquireSpinLockRaiseToDpc",
-            "KfRaiseIrql",
-        ] {
+        for name in ["ExAllocatePool2", "IofCompleteRequest", "KeAcquireSpinLockRaiseToDpc", "KfRaiseIrql"] {
             assert!(exports.has("ntoskrnl.exe", name), "{name}");
         }
-        for name in [
-            "IoCreateDeviceSecure",
-            "KeInitializeSpinLock",
-            "KeQuerySystemTime",
-            "IoSetCompletionRoutine",
-        ] {
+        for name in ["IoCreateDeviceSecure", "KeInitializeSpinLock", "KeQuerySystemTime", "IoSetCompletionRoutine"] {
             assert!(!exports.has("ntoskrnl.exe", name), "{name}");
         }
     }

@@ -51,9 +51,7 @@ fn sections_table(image: &Image) -> Table {
 fn imports_table(image: &Image) -> Table {
     let mut table = table(["module", "imports"]);
     let width = 100;
-    table
-        .set_content_arrangement(comfy_table::ContentArrangement::Dynamic)
-        .set_width(width);
+    table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic).set_width(width);
     for imports in image.imports.chunk_by(|one, next| one.module == next.module) {
         let names: Vec<_> = imports.iter().map(|import| import.name.as_str()).collect();
         table.add_row([imports[0].module.clone(), names.join(" ")]);
@@ -79,11 +77,7 @@ fn print_events(path: &str, image: &Image, failures: &[Failure]) {
         .iter()
         .map(|section| json!({"name": section.name, "size": section.size, "access": section.access()}))
         .collect();
-    let imports: Vec<_> = image
-        .imports
-        .iter()
-        .map(|import| format!("{}!{}", import.module, import.name))
-        .collect();
+    let imports: Vec<_> = image.imports.iter().map(|import| format!("{}!{}", import.module, import.name)).collect();
     println!(
         "{}",
         json!({

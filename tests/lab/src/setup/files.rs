@@ -29,10 +29,7 @@ pub fn link(path: &Path, target: &Path) -> Result<()> {
 
 /// Copies `from` to `to` unless they are the same already.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
-    write(
-        to,
-        fs::read(from).with_context(|| format!("cannot read {}", from.display()))?,
-    )
+    write(to, fs::read(from).with_context(|| format!("cannot read {}", from.display()))?)
 }
 
 /// Makes room for a file at `path`: its folder exists, and no link is in the way.

@@ -26,11 +26,7 @@ const CRATES: [&str; 3] = ["wdk-build", "windows", "windows-future"];
 const EDITS: [(&str, &str, &str); 3] = [
     ("src/utils.rs", "#[cfg(target_os = \"windows\")]", "#[cfg(all())]"),
     ("src/utils.rs", "#[cfg(not(target_os = \"windows\"))]", "#[cfg(any())]"),
-    (
-        "src/cargo_make.rs",
-        "std::os::windows::fs::symlink_file",
-        "std::os::unix::fs::symlink",
-    ),
+    ("src/cargo_make.rs", "std::os::windows::fs::symlink_file", "std::os::unix::fs::symlink"),
 ];
 
 /// The argument that makes cargo use the copies.
@@ -50,18 +46,12 @@ pub fn copy(workspace: &Workspace) -> Result<()> {
     let overrides = workspace.overrides();
     copy_wdk_build(source_of(&metadata, "wdk-build")?, &overrides.join("wdk-build"))?;
     blank(source_of(&metadata, "windows")?, &overrides.join("windows"), WINDOWS)?;
-    blank(
-        source_of(&metadata, "windows-future")?,
-        &overrides.join("windows-future"),
-        WINDOWS_FUTURE,
-    )
+    blank(source_of(&metadata, "windows-future")?, &overrides.join("windows-future"), WINDOWS_FUTURE)
 }
 
 fn source_of<'a>(metadata: &'a Metadata, name: &str) -> Result<&'a Path> {
     let package = metadata.packages.iter().find(|package| *package.name == name);
-    let manifest = &package
-        .with_context(|| format!("{name} is not in Cargo.lock"))?
-        .manifest_path;
+    let manifest = &package.with_context(|| format!("{name} is not in Cargo.lock"))?.manifest_path;
     Ok(manifest.parent().context("a manifest has a folder")?.as_std_path())
 }
 
@@ -82,10 +72,7 @@ fn copy_wdk_build(source: &Path, copy: &Path) -> Result<()> {
 /// `text`, the file at `path` of wdk-build, with this module's edits.
 fn edited(path: &Path, mut text: String) -> Result<String> {
     for (file, present, wanted) in EDITS.iter().filter(|(file, ..)| Path::new(file) == path) {
-        ensure!(
-            text.contains(present),
-            "wdk-build's {file} no longer contains `{present}`: mend tests/lab's EDITS"
-        );
+        ensure!(text.contains(present), "wdk-build's {file} no longer contains `{present}`: mend tests/lab's EDITS");
         text = text.replace(present, wanted);
     }
     Ok(text)

@@ -82,12 +82,9 @@ fn program(name: &str) -> Result<PathBuf> {
 }
 
 fn find_llvm() -> Result<Llvm> {
-    LLVM_VERSIONS
-        .into_iter()
-        .find_map(|version| llvm(version).ok())
-        .with_context(|| {
-            format!("clang, lld and llvm are missing (one release of {LLVM_VERSIONS:?}, all three packages)")
-        })
+    LLVM_VERSIONS.into_iter().find_map(|version| llvm(version).ok()).with_context(|| {
+        format!("clang, lld and llvm are missing (one release of {LLVM_VERSIONS:?}, all three packages)")
+    })
 }
 
 fn llvm(version: u32) -> Result<Llvm> {
@@ -106,10 +103,7 @@ fn llvm(version: u32) -> Result<Llvm> {
 /// The compiler itself knows where its `windows.h` is: it lists it as a dependency of a file that includes it.
 fn mingw_include(gcc: &Path) -> Result<PathBuf> {
     let rule = output_of(Command::new(gcc).args(["-M", "-x", "c", "-include", "windef.h", "/dev/null"]))?;
-    let header = rule
-        .split_whitespace()
-        .map(Path::new)
-        .find(|path| path.ends_with("windef.h"));
+    let header = rule.split_whitespace().map(Path::new).find(|path| path.ends_with("windef.h"));
     let folder = header.and_then(Path::parent).context("mingw's headers are missing")?;
     Ok(folder.canonicalize()?)
 }
@@ -122,9 +116,7 @@ fn install() -> Result<()> {
         ))
     })?;
     if output_of(Command::new("id").arg("-u"))?.trim() != "0" {
-        let packages = wanted_packages()
-            .unwrap_or_else(|_| packages_with(LLVM_VERSIONS[0]))
-            .join(" ");
+        let packages = wanted_packages().unwrap_or_else(|_| packages_with(LLVM_VERSIONS[0])).join(" ");
         return Err(Unprepared(format!(
             "packages are missing, and only root may install them; run\n  sudo apt-get update && sudo apt-get install \
              --yes --no-install-recommends {packages}\nand try again"
@@ -134,17 +126,11 @@ fn install() -> Result<()> {
     progress("installing packages with apt-get");
     let apt = || {
         let mut command = Command::new(&apt_get);
-        command
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .args(["--quiet", "--quiet"]);
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(["--quiet", "--quiet"]);
         command
     };
     output_of(apt().arg("update"))?;
-    output_of(
-        apt()
-            .args(["install", "--yes", "--no-install-recommends"])
-            .args(wanted_packages()?),
-    )?;
+    output_of(apt().args(["install", "--yes", "--no-install-recommends"]).args(wanted_packages()?))?;
     Ok(())
 }
 

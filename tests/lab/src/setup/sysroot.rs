@@ -27,14 +27,7 @@ const POOL2: &str = include_str!("../../sysroot/pool2.c");
 /// Linked into the driver instead of imported, because Wine 8 has no such export.
 const STATIC: [&str; 1] = ["ExAllocatePool2"];
 /// Everything the folder is made from, apart from the packages.
-pub const SOURCES: &[&str] = &[
-    HEADERS[0].1,
-    HEADERS[1].1,
-    HEADERS[2].1,
-    POOL2,
-    crate::image::exports::TABLE,
-    VERSION,
-];
+pub const SOURCES: &[&str] = &[HEADERS[0].1, HEADERS[1].1, HEADERS[2].1, POOL2, crate::image::exports::TABLE, VERSION];
 
 /// MSVC's view of mingw's headers, so that an enum is an `int`, as in bindings made from the real WDK.
 pub const CLANG_VIEW: [&str; 9] = [
@@ -67,33 +60,23 @@ fn lay_out_headers(sysroot: &Path, tools: &Tools) -> Result<()> {
     fs::create_dir_all(&km).with_context(|| format!("cannot make {}", km.display()))?;
     files::link(&crt, &Path::new(builtin.trim()).join("include"))?;
     files::link(&shared, &tools.mingw_include)?;
-    for header in tools
-        .mingw_include
-        .join("ddk")
-        .read_dir()
-        .context("mingw's headers have no ddk folder")?
-    {
+    for header in tools.mingw_include.join("ddk").read_dir().context("mingw's headers have no ddk folder")? {
         let header = header?;
         if HEADERS.iter().all(|(name, _)| header.file_name() != *name) {
             files::link(&km.join(header.file_name()), &header.path())?;
         }
     }
     files::link(&km.join("wsk.h"), &tools.wsk_h)?;
-    HEADERS
-        .iter()
-        .try_for_each(|(name, text)| files::write(&km.join(name), text))
+    HEADERS.iter().try_for_each(|(name, text)| files::write(&km.join(name), text))
 }
 
 fn lay_out_libraries(sysroot: &Path, tools: &Tools) -> Result<()> {
     let libraries = sysroot.join("Lib").join(VERSION).join("km/x64");
     fs::create_dir_all(&libraries).with_context(|| format!("cannot make {}", libraries.display()))?;
     let exports = Exports::read();
-    for (library, module) in [
-        ("ntoskrnl", "ntoskrnl.exe"),
-        ("netio", "netio.sys"),
-        ("hal", "hal.dll"),
-        ("wmilib", "wmilib.sys"),
-    ] {
+    for (library, module) in
+        [("ntoskrnl", "ntoskrnl.exe"), ("netio", "netio.sys"), ("hal", "hal.dll"), ("wmilib", "wmilib.sys")]
+    {
         let definition = sysroot.join(format!("{library}.def"));
         files::write(&definition, module_definition(module, exports.of(module)))?;
         run(Command::new(&tools.llvm.dlltool)

@@ -21,25 +21,16 @@ pub const HARNESS: &str = "x86_64-pc-windows-gnu";
 /// Adds the targets that the workspace's toolchain lacks.
 pub fn find_or_install(workspace: &Workspace) -> Result<()> {
     let sysroot = PathBuf::from(output_of(rustc(workspace).args(["--print", "sysroot"]))?.trim());
-    let missing: Vec<_> = [DRIVER, HARNESS]
-        .into_iter()
-        .filter(|target| !has_target(&sysroot, target))
-        .collect();
+    let missing: Vec<_> = [DRIVER, HARNESS].into_iter().filter(|target| !has_target(&sysroot, target)).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let Ok(rustup) = which::which("rustup") else {
         let missing = missing.join(" ");
-        return Err(Unprepared(format!(
-            "the Rust toolchain lacks {missing}, and rustup is not here to add it"
-        ))
-        .into());
+        return Err(Unprepared(format!("the Rust toolchain lacks {missing}, and rustup is not here to add it")).into());
     };
     progress(format!("adding Rust targets: {}", missing.join(" ")));
-    run(Command::new(rustup)
-        .current_dir(workspace.root())
-        .args(["target", "add"])
-        .args(missing))
+    run(Command::new(rustup).current_dir(workspace.root()).args(["target", "add"]).args(missing))
 }
 
 fn rustc(workspace: &Workspace) -> Command {

@@ -31,13 +31,7 @@ pub struct Prefix<'a> {
 impl<'a> Prefix<'a> {
     /// Makes a prefix at `path`, instead of what is there, and starts its server. `debug` is Wine's `WINEDEBUG`.
     pub fn create(tools: &'a Tools, path: &Path, debug: &'a str) -> Result<Self> {
-        let mut prefix = Self {
-            tools,
-            path: path.to_owned(),
-            debug,
-            server: None,
-            programs: 0,
-        };
+        let mut prefix = Self { tools, path: path.to_owned(), debug, server: None, programs: 0 };
         prefix.end()?;
         if path.exists() {
             fs::remove_dir_all(path).with_context(|| format!("cannot remove {}", path.display()))?;
@@ -68,9 +62,7 @@ impl<'a> Prefix<'a> {
     /// Runs a Windows program to its end and gives what it wrote.
     pub fn run(&mut self, program: &str, arguments: &[&str], limit: Duration) -> Result<String> {
         let shown = format!("{program} {}", arguments.join(" "));
-        self.start(program, arguments)?
-            .finish(limit)
-            .with_context(|| format!("`{shown}` in Wine"))
+        self.start(program, arguments)?.finish(limit).with_context(|| format!("`{shown}` in Wine"))
     }
 
     fn logs(&self) -> PathBuf {
@@ -100,17 +92,11 @@ impl<'a> Prefix<'a> {
     /// Ends the session: the server ends its programs, and then itself.
     fn end(&mut self) -> Result<()> {
         if let Some(mut server) = self.server.take() {
-            Running::start(
-                "wineserver-k",
-                self.environment(&self.tools.wineserver).arg("-k"),
-                &self.logs(),
-            )?
-            .wait(SHORT)?;
+            Running::start("wineserver-k", self.environment(&self.tools.wineserver).arg("-k"), &self.logs())?
+                .wait(SHORT)?;
             server.wait(SHORT)?;
         }
-        wait_for("the end of the prefix's last process", SHORT, || {
-            Ok(self.processes()?.is_empty().then_some(()))
-        })
+        wait_for("the end of the prefix's last process", SHORT, || Ok(self.processes()?.is_empty().then_some(())))
     }
 
     /// Ends the session and makes sure that nothing of it is left.
@@ -129,9 +115,7 @@ impl<'a> Prefix<'a> {
         for entry in fs::read_dir("/proc").context("cannot list processes")? {
             let Ok(entry) = entry else { continue };
             let is_wine = fs::read_link(entry.path().join("exe")).is_ok_and(|program| {
-                program
-                    .file_name()
-                    .is_some_and(|name| name.as_encoded_bytes().starts_with(b"wine"))
+                program.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"wine"))
             });
             let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
                 continue;

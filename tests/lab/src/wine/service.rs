@@ -14,24 +14,16 @@ const LIMIT: Duration = Duration::from_mins(1);
 pub fn start(prefix: &mut Prefix<'_>, driver: &Path) -> Result<()> {
     let image = r"C:\windows\system32\drivers\wskclient.sys";
     files::copy(driver, &prefix.drive_c("windows/system32/drivers/wskclient.sys"))?;
-    sc(
-        prefix,
-        &["create", NAME, "type=", "kernel", "start=", "demand", "binPath=", image],
-    )?;
+    sc(prefix, &["create", NAME, "type=", "kernel", "start=", "demand", "binPath=", image])?;
     sc(prefix, &["start", NAME]).context("the driver did not start; `--wine-debug +ntoskrnl,+debugstr` may say why")?;
-    ensure!(
-        state(prefix)? == "RUNNING",
-        "sc start succeeded, but the driver does not run"
-    );
+    ensure!(state(prefix)? == "RUNNING", "sc start succeeded, but the driver does not run");
     Ok(())
 }
 
 /// Stops the service, which unloads the driver, and removes it.
 pub fn stop(prefix: &mut Prefix<'_>) -> Result<()> {
     sc(prefix, &["stop", NAME])?;
-    wait_for("unloading the driver", LIMIT, || {
-        Ok((state(prefix)? == "STOPPED").then_some(()))
-    })?;
+    wait_for("unloading the driver", LIMIT, || Ok((state(prefix)? == "STOPPED").then_some(())))?;
     sc(prefix, &["delete", NAME])?;
     Ok(())
 }
@@ -41,9 +33,7 @@ fn state(prefix: &mut Prefix<'_>) -> Result<String> {
     let answer = sc(prefix, &["query", NAME])?;
     let line = answer.lines().find(|line| line.trim_start().starts_with("STATE"));
     let word = line.and_then(|line| line.split_whitespace().last());
-    Ok(word
-        .with_context(|| format!("sc query names no state: {}", answer.trim()))?
-        .to_owned())
+    Ok(word.with_context(|| format!("sc query names no state: {}", answer.trim()))?.to_owned())
 }
 
 fn sc(prefix: &mut Prefix<'_>, arguments: &[&str]) -> Result<String> {
