@@ -2,6 +2,7 @@
 
 mod cancel;
 mod names;
+mod passing;
 mod registration;
 mod rules;
 mod sockets;
@@ -38,10 +39,7 @@ fn import<F>(name: &str) -> F {
 
 /// A machine with every choice left to the seed.
 fn machine(seed: u64) -> Machine {
-    Machine::new(crate::Options {
-        seed,
-        ..crate::Options::default()
-    })
+    Machine::new(crate::Options { seed, ..crate::Options::default() })
 }
 
 /// Runs `body` as driver code on `machine`; no rule may be broken.
@@ -51,10 +49,7 @@ fn run<R>(machine: &Machine, body: impl FnOnce() -> R) -> R {
     match result {
         Ok(Err(panic)) => resume_unwind(panic),
         Ok(Ok(result)) if machine.violations().is_empty() => result,
-        _ => panic!(
-            "{}",
-            machine.violations().iter().map(ToString::to_string).collect::<String>()
-        ),
+        _ => panic!("{}", machine.violations().iter().map(ToString::to_string).collect::<String>()),
     }
 }
 
@@ -63,11 +58,7 @@ fn provoke(machine: &Machine, rule: &'static Rule, body: impl FnOnce()) {
     let _ = call::guard(&machine.inner, body);
     let found = machine.violations();
     let names: Vec<_> = found.iter().map(|violation| violation.rule.name).collect();
-    assert!(
-        found.first().is_some_and(|violation| violation.rule == rule),
-        "expected {}, found {names:?}",
-        rule.name
-    );
+    assert!(found.first().is_some_and(|violation| violation.rule == rule), "expected {}, found {names:?}", rule.name);
 }
 
 /// The driver's part of one IRP.
@@ -105,15 +96,9 @@ extern "win64" fn completed(_: *mut nt::DEVICE_OBJECT, irp: *mut nt::IRP, contex
 impl Io {
     fn new() -> Self {
         let allocate: extern "win64" fn(i8, u8) -> *mut nt::IRP = import("IoAllocateIrp");
-        let completion = Arc::new(Completion {
-            results: Mutex::default(),
-            change: Condvar::new(),
-            then: Mutex::default(),
-        });
-        let io = Self {
-            irp: allocate(1, 0),
-            completion,
-        };
+        let completion =
+            Arc::new(Completion { results: Mutex::default(), change: Condvar::new(), then: Mutex::default() });
+        let io = Self { irp: allocate(1, 0), completion };
         io.set_completion(nt::SL_INVOKE_ON_SUCCESS | nt::SL_INVOKE_ON_ERROR | nt::SL_INVOKE_ON_CANCEL);
         io
     }
@@ -147,10 +132,7 @@ impl Io {
         let deadline = Instant::now() + PATIENCE;
         let mut results = self.completion.results.lock();
         while results.is_empty() {
-            assert!(
-                !self.completion.change.wait_until(&mut results, deadline).timed_out(),
-                "the IRP is still pending"
-            );
+            assert!(!self.completion.change.wait_until(&mut results, deadline).timed_out(), "the IRP is still pending");
         }
         assert_eq!(results.len(), 1, "completed more than once");
         let result = results[0];
@@ -189,11 +171,7 @@ impl Memory {
             ByteOffset: u32::try_from(start.addr() - page.addr()).unwrap().into(),
         });
         let length = bytes.len();
-        let buffer = Box::new(sys::Buf {
-            mdl: std::ptr::from_ref(&*mdl).cast_mut().cast(),
-            offset: 0,
-            length,
-        });
+        let buffer = Box::new(sys::Buf { mdl: std::ptr::from_ref(&*mdl).cast_mut().cast(), offset: 0, length });
         Self { bytes, mdl, buffer }
     }
 
@@ -227,10 +205,7 @@ impl Place {
 /// The IRP's outcome, whether the call returned it or `STATUS_PENDING`.
 fn settle(returned: Status, io: Io) -> (Status, usize) {
     let (status, information) = io.wait();
-    assert!(
-        returned == status::PENDING || returned == status,
-        "returned {returned:#x}, completed with {status:#x}"
-    );
+    assert!(returned == status::PENDING || returned == status, "returned {returned:#x}, completed with {status:#x}");
     (status, information)
 }
 
@@ -239,11 +214,8 @@ fn settled(returned: Status, io: Io) -> Status {
     settle(returned, io).0
 }
 
-static CLIENT_DISPATCH: sys::ClientDispatch = sys::ClientDispatch {
-    version: sys::VERSION_1_0,
-    reserved: 0,
-    client_event: None,
-};
+static CLIENT_DISPATCH: sys::ClientDispatch =
+    sys::ClientDispatch { version: sys::VERSION_1_0, reserved: 0, client_event: None };
 
 /// A registered client with a captured provider.
 struct Client {
@@ -253,18 +225,11 @@ struct Client {
 
 #[expect(clippy::unnecessary_box_returns, reason = "a registration block stays where it is")]
 fn blank_registration() -> Box<sys::Registration> {
-    Box::new(sys::Registration {
-        state: 0,
-        context: null_mut(),
-        lock: 0,
-    })
+    Box::new(sys::Registration { state: 0, context: null_mut(), lock: 0 })
 }
 
 fn register(registration: &mut sys::Registration) -> Status {
-    let mut npi = sys::ClientNpi {
-        client_context: null_mut(),
-        dispatch: &raw const CLIENT_DISPATCH,
-    };
+    let mut npi = sys::ClientNpi { client_context: null_mut(), dispatch: &raw const CLIENT_DISPATCH };
     let register: extern "win64" fn(*mut sys::ClientNpi, *mut sys::Registration) -> Status = import("WskRegister");
     register(&raw mut npi, registration)
 }
@@ -277,16 +242,9 @@ fn deregister(registration: &mut sys::Registration) {
 fn capture(registration: &mut sys::Registration, timeout: u32) -> Result<sys::ProviderNpi, Status> {
     let capture: extern "win64" fn(*mut sys::Registration, u32, *mut sys::ProviderNpi) -> Status =
         import("WskCaptureProviderNPI");
-    let mut npi = sys::ProviderNpi {
-        client: null_mut(),
-        dispatch: null(),
-    };
+    let mut npi = sys::ProviderNpi { client: null_mut(), dispatch: null() };
     let status = capture(registration, timeout, &raw mut npi);
-    if status == status::SUCCESS {
-        Ok(npi)
-    } else {
-        Err(status)
-    }
+    if status == status::SUCCESS { Ok(npi) } else { Err(status) }
 }
 
 fn release(registration: &mut sys::Registration) {
@@ -314,11 +272,8 @@ impl Client {
 
     fn try_socket(&self, family: sys::AddressFamily, flags: u32) -> Result<Sock, Status> {
         let datagram = flags == sys::FLAG_DATAGRAM_SOCKET;
-        let (kind, protocol) = if datagram {
-            (sys::SOCK_DGRAM, sys::IPPROTO_UDP)
-        } else {
-            (sys::SOCK_STREAM, sys::IPPROTO_TCP)
-        };
+        let (kind, protocol) =
+            if datagram { (sys::SOCK_DGRAM, sys::IPPROTO_UDP) } else { (sys::SOCK_STREAM, sys::IPPROTO_TCP) };
         let io = Io::new();
         let socket = self.dispatch().socket.unwrap();
         // SAFETY: the arguments are those of WskSocket.
@@ -338,10 +293,7 @@ impl Client {
             )
         };
         match settle(returned, io) {
-            (status::SUCCESS, object) => Ok(Sock {
-                object: object as *mut sys::Socket,
-                family,
-            }),
+            (status::SUCCESS, object) => Ok(Sock { object: object as *mut sys::Socket, family }),
             (status, _) => Err(status),
         }
     }
@@ -480,10 +432,7 @@ impl Sock {
     }
 
     fn accepted(self, object: usize) -> Sock {
-        Sock {
-            object: object as *mut sys::Socket,
-            family: self.family,
-        }
+        Sock { object: object as *mut sys::Socket, family: self.family }
     }
 
     fn send(self, bytes: &[u8]) -> Transfer {
@@ -512,15 +461,9 @@ impl Sock {
         let mut place = Place::default();
         let io = Io::new();
         let (listen, connection) = (self.listen(), self.connection());
-        let get = if std::ptr::eq(
-            (&raw const *listen).cast(),
-            super::dispatch::of(super::socket::Category::Listen),
-        ) {
+        let get = if std::ptr::eq((&raw const *listen).cast(), super::dispatch::of(super::socket::Category::Listen)) {
             listen.get_local_address
-        } else if std::ptr::eq(
-            (&raw const *listen).cast(),
-            super::dispatch::of(super::socket::Category::Datagram),
-        ) {
+        } else if std::ptr::eq((&raw const *listen).cast(), super::dispatch::of(super::socket::Category::Datagram)) {
             self.datagram().get_local_address
         } else {
             connection.get_local_address
@@ -559,11 +502,8 @@ impl Sock {
     /// Sets (`Some`) or gets an option.
     fn option(self, level: u32, code: u32, value: Option<u32>) -> Result<u32, Status> {
         let (mut input, mut output) = (value.unwrap_or(0), 0_u32);
-        let (kind, input_size, output_size) = if value.is_some() {
-            (sys::CONTROL_SET_OPTION, 4, 0)
-        } else {
-            (sys::CONTROL_GET_OPTION, 0, 4)
-        };
+        let (kind, input_size, output_size) =
+            if value.is_some() { (sys::CONTROL_SET_OPTION, 4, 0) } else { (sys::CONTROL_GET_OPTION, 0, 4) };
         let io = Io::new();
         // SAFETY: the arguments are those of WskControlSocket; the buffers outlive the IRP.
         let returned = unsafe {
@@ -598,11 +538,7 @@ fn each_seed(test: impl Fn(&Machine)) {
         let machine = machine(seed);
         test(&machine);
         let counters = machine.network().counters();
-        assert_eq!(
-            (counters.sockets, counters.irps, counters.registrations),
-            (0, 0, 0),
-            "seed {seed}: {counters:?}"
-        );
+        assert_eq!((counters.sockets, counters.irps, counters.registrations), (0, 0, 0), "seed {seed}: {counters:?}");
     }
 }
 

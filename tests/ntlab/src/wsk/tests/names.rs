@@ -89,9 +89,7 @@ fn free(client: &Client, list: *mut AddressInfo) {
 #[test]
 fn numbers_localhost_and_names_of_the_test_resolve_and_nothing_else() {
     each_seed(|machine| {
-        machine
-            .network()
-            .set_name("Peer.Test", vec!["127.0.0.9".parse().unwrap()]);
+        machine.network().set_name("Peer.Test", vec!["127.0.0.9".parse().unwrap()]);
         run(machine, || {
             let client = Client::new();
             assert_eq!(resolve(&client, "127.0.0.1", "80"), Ok(vec!["127.0.0.1:80".to_owned()]));

@@ -68,11 +68,7 @@ fn deregistering_with_a_capture_outstanding_is_a_violation_that_names_it() {
         let mut client = Client::new();
         deregister(&mut client.registration);
     });
-    assert!(
-        machine.violations()[0].message.contains("1 captures, 0 sockets"),
-        "{}",
-        machine.violations()[0]
-    );
+    assert!(machine.violations()[0].message.contains("1 captures, 0 sockets"), "{}", machine.violations()[0]);
 }
 
 #[test]
@@ -117,10 +113,7 @@ fn a_lost_provider_fails_sockets_and_captures_but_lets_them_be_given_back() {
         assert_eq!(returned, status::PENDING);
         machine.network().set_provider(ProviderState::Lost);
         assert_eq!(super::settled(returned, io), status::FILE_FORCED_CLOSED);
-        assert_eq!(
-            client.try_socket(sys::AF_INET, sys::FLAG_LISTEN_SOCKET).err(),
-            Some(status::DEVICE_NOT_READY)
-        );
+        assert_eq!(client.try_socket(sys::AF_INET, sys::FLAG_LISTEN_SOCKET).err(), Some(status::DEVICE_NOT_READY));
         let (returned, io) = listener.start_accept(&mut places);
         assert_eq!(super::settled(returned, io), status::FILE_FORCED_CLOSED);
         listener.close();

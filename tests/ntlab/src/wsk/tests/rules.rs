@@ -44,14 +44,7 @@ fn a_closed_socket_is_not_used() {
 #[test]
 fn a_close_does_not_overlap_a_call() {
     let machine = machine(11);
-    set_options(
-        &machine,
-        Options {
-            when: When::Inline,
-            level: Level::Passive,
-            order: Order::Finished,
-        },
-    );
+    set_options(&machine, Options { when: When::Inline, level: Level::Passive, order: Order::Finished });
     let inner = Arc::clone(&machine.inner);
     provoke(&machine, &rules::CLOSE_OVERLAPS_CALL, || {
         let client = Client::new();
@@ -215,13 +208,7 @@ fn name_functions_are_called_at_passive_level() {
 #[test]
 fn socket_functions_may_be_called_at_dispatch_level() {
     let machine = machine(11);
-    set_options(
-        &machine,
-        Options {
-            when: When::Inline,
-            ..Options::default()
-        },
-    );
+    set_options(&machine, Options { when: When::Inline, ..Options::default() });
     run(&machine, || {
         let client = Client::new();
         let before = crate::irql::raise(crate::irql::DISPATCH);
@@ -243,8 +230,5 @@ fn a_driver_that_unloads_leaves_nothing_behind() {
         assert!(machine.inner.wsk.check_unload().is_err());
     });
     let history = machine.violations()[0].history.join("\n");
-    assert!(
-        history.contains("Listen socket") && history.contains("WSK registration"),
-        "{history}"
-    );
+    assert!(history.contains("Listen socket") && history.contains("WSK registration"), "{history}");
 }

@@ -99,16 +99,10 @@ fn a_connection_needs_a_bound_socket_and_a_listener_at_the_other_end() {
         assert_eq!(socket.bind("127.0.0.1:0"), status::INVALID_DEVICE_STATE);
         assert_eq!(socket.send(b"x").settled(), (status::INVALID_DEVICE_STATE, 0));
         assert_eq!(socket.receive(1, 0).settled(), (status::INVALID_DEVICE_STATE, 0));
-        assert_eq!(
-            socket.start_disconnect(None, 0).settled(),
-            (status::INVALID_DEVICE_STATE, 0)
-        );
+        assert_eq!(socket.start_disconnect(None, 0).settled(), (status::INVALID_DEVICE_STATE, 0));
         drop(listener);
         assert_eq!(socket.connect(address), status::CONNECTION_REFUSED);
-        assert_eq!(
-            socket.connect("192.0.2.1:9".parse().unwrap()),
-            status::NETWORK_UNREACHABLE
-        );
+        assert_eq!(socket.connect("192.0.2.1:9".parse().unwrap()), status::NETWORK_UNREACHABLE);
         let listener = TcpListener::bind(address).unwrap();
         assert_eq!(socket.connect(address), status::SUCCESS);
         assert_eq!(socket.remote(), Ok(address));
@@ -230,10 +224,7 @@ fn a_graceful_disconnect_waits_for_the_peer_and_an_abortive_one_ends_it() {
             let receive = socket.receive(16, 0);
             thread::sleep(Duration::from_millis(20));
             assert!(send.io.is_pending() && disconnect.io.is_pending() && receive.io.is_pending());
-            assert_eq!(
-                socket.start_disconnect(None, sys::FLAG_ABORTIVE).settled(),
-                (status::SUCCESS, 0)
-            );
+            assert_eq!(socket.start_disconnect(None, sys::FLAG_ABORTIVE).settled(), (status::SUCCESS, 0));
             assert_eq!(send.settled(), (status::CONNECTION_ABORTED, 0));
             assert_eq!(disconnect.settled(), (status::CONNECTION_ABORTED, 0));
             assert_eq!(receive.settled(), (status::CONNECTION_ABORTED, 0));
@@ -311,11 +302,7 @@ fn a_chain_of_mdls_is_one_buffer_with_its_offset_left_out() {
         let (socket, mut program) = pair(&client);
         let (first, second) = (Memory::new(b"--abc"), Memory::new(b"defgh"));
         first.mdl.Next.set(std::ptr::from_ref(&*second.mdl).cast_mut());
-        let mut buffer = sys::Buf {
-            mdl: first.buffer.mdl,
-            offset: 2,
-            length: 7,
-        };
+        let mut buffer = sys::Buf { mdl: first.buffer.mdl, offset: 2, length: 7 };
         let io = Io::new();
         // SAFETY: the arguments are those of WskSend.
         let returned = unsafe { socket.connection().send.unwrap()(socket.object, &raw mut buffer, 0, io.irp()) };
@@ -329,10 +316,7 @@ fn a_chain_of_mdls_is_one_buffer_with_its_offset_left_out() {
         // SAFETY: the arguments are those of WskReceive.
         let returned = unsafe { socket.connection().receive.unwrap()(socket.object, &raw mut buffer, flags, io.irp()) };
         assert_eq!(settle(returned, io), (status::SUCCESS, 7));
-        assert_eq!(
-            (&*first.bytes, &*second.bytes),
-            (b"--123".as_slice(), b"4567h".as_slice())
-        );
+        assert_eq!((&*first.bytes, &*second.bytes), (b"--123".as_slice(), b"4567h".as_slice()));
         socket.close();
         client.end();
     });
@@ -349,10 +333,7 @@ fn a_peers_reset_ends_what_is_pending_and_what_comes_after() {
             assert_eq!(receive.settled(), (status::CONNECTION_RESET, 0));
             assert_eq!(socket.receive(16, 0).settled(), (status::CONNECTION_RESET, 0));
             assert_eq!(socket.send(b"x").settled(), (status::CONNECTION_RESET, 0));
-            assert_eq!(
-                socket.option(SOL_SOCKET, SO_ERROR, None),
-                Ok(status::CONNECTION_RESET.cast_unsigned())
-            );
+            assert_eq!(socket.option(SOL_SOCKET, SO_ERROR, None), Ok(status::CONNECTION_RESET.cast_unsigned()));
             socket.close();
             client.end();
         });
@@ -389,9 +370,7 @@ fn a_receive_that_has_data_keeps_it_when_the_socket_is_closed() {
             let (socket, mut program) = pair(&client);
             let receive = socket.receive(16, sys::FLAG_WAITALL);
             program.write_all(b"half").unwrap();
-            until("the bytes have arrived", || {
-                machine.network().counters().bytes_received == 4
-            });
+            until("the bytes have arrived", || machine.network().counters().bytes_received == 4);
             let (returned, close) = socket.start_close();
             assert_eq!(receive.settle(), (status::SUCCESS, 4, b"half".to_vec()));
             assert_eq!(settled(returned, close), status::SUCCESS);
@@ -412,10 +391,7 @@ fn closing_a_listener_cancels_its_accept_and_stops_listening() {
             let (closing, close) = listener.start_close();
             assert_eq!(settle(returned, accept), (status::CANCELLED, 0));
             assert_eq!(settled(closing, close), status::SUCCESS);
-            assert_eq!(
-                TcpStream::connect(address).unwrap_err().kind(),
-                ErrorKind::ConnectionRefused
-            );
+            assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
             client.end();
         });
     });
@@ -459,17 +435,8 @@ fn datagrams_go_and_come_whole() {
             let (io, memory) = (Io::new(), Memory::new(b"a datagram"));
             let send = socket.datagram().send_to.unwrap();
             // SAFETY: the arguments are those of WskSendTo.
-            let returned = unsafe {
-                send(
-                    socket.object,
-                    memory.buffer(),
-                    0,
-                    to.pointer(),
-                    0,
-                    std::ptr::null_mut(),
-                    io.irp(),
-                )
-            };
+            let returned =
+                unsafe { send(socket.object, memory.buffer(), 0, to.pointer(), 0, std::ptr::null_mut(), io.irp()) };
             assert_eq!(settle(returned, io), (status::SUCCESS, 10));
             let mut seen = [0; 64];
             assert_eq!(program.recv_from(&mut seen).unwrap(), (10, local));
@@ -528,14 +495,7 @@ fn each_choice_of_the_provider_can_be_forced() {
     for when in [When::Inline, When::Later] {
         for level in [Level::Passive, Level::Dispatch] {
             let machine = machine(8);
-            set_options(
-                &machine,
-                Options {
-                    when,
-                    level,
-                    order: Order::Finished,
-                },
-            );
+            set_options(&machine, Options { when, level, order: Order::Finished });
             run(&machine, || {
                 let client = Client::new();
                 let (socket, mut program) = pair(&client);
