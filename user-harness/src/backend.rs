@@ -3,7 +3,7 @@
 use crate::{Cause, Error, Exit, device::Device};
 use std::path::PathBuf;
 
-#[cfg(any())]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 use crate::device::lab::{Lab, LabProcess};
 #[cfg(windows)]
 use crate::device::windows::{self, WindowsDevice};
@@ -51,16 +51,17 @@ pub struct Backend(Inner);
 enum Inner {
     #[cfg(windows)]
     Device(WindowsDevice),
-    #[cfg(any())]
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     Lab { lab: Lab, process: LabProcess },
-    #[cfg(not(windows))]
-    #[expect(dead_code, reason = "there is no value of it")]
+    #[cfg(not(any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
     Nowhere(std::convert::Infallible),
 }
 
 /// What the lab's rules say when all is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
+    /// Whether the driver unloaded.
+    pub unloaded: bool,
     /// Rules broken.
     pub violations: usize,
     /// Things still live at unload: pool, IRPs, objects.
@@ -70,10 +71,10 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Whether no rule was broken and nothing leaked.
+    /// Whether the driver unloaded, no rule was broken and nothing leaked.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.violations == 0 && self.leaks == 0
+        self.unloaded && self.violations == 0 && self.leaks == 0
     }
 }
 
@@ -86,7 +87,7 @@ impl Choice {
         match self.kind {
             #[cfg(windows)]
             Kind::Device => Ok(Backend(Inner::Device(WindowsDevice))),
-            #[cfg(any())]
+            #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
             Kind::Lab => {
                 let lab = Lab::start(&self.image()?, self.seed)?;
                 let process = lab.process();
@@ -105,7 +106,7 @@ impl Choice {
     }
 
     /// The driver image to load.
-    #[cfg(any())]
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     fn image(&self) -> Result<PathBuf, Error> {
         use std::{env, path::Path};
         const BUILT: &str = "target/lab/out/release/wskclient.sys";
@@ -136,9 +137,9 @@ impl Backend {
         match &self.0 {
             #[cfg(windows)]
             Inner::Device(device) => device,
-            #[cfg(any())]
+            #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
             Inner::Lab { process, .. } => process,
-            #[cfg(not(windows))]
+            #[cfg(not(any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
             Inner::Nowhere(never) => match *never {},
         }
     }
@@ -149,9 +150,9 @@ impl Backend {
         match &self.0 {
             #[cfg(windows)]
             Inner::Device(_) => !windows::is_wine(),
-            #[cfg(any())]
+            #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
             Inner::Lab { .. } => true,
-            #[cfg(not(windows))]
+            #[cfg(not(any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
             Inner::Nowhere(never) => match *never {},
         }
     }
@@ -162,12 +163,12 @@ impl Backend {
         match self.0 {
             #[cfg(windows)]
             Inner::Device(_) => None,
-            #[cfg(any())]
+            #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
             Inner::Lab { lab, process } => {
                 process.process().exit();
                 Some(lab.finish())
             }
-            #[cfg(not(windows))]
+            #[cfg(not(any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
             Inner::Nowhere(never) => match never {},
         }
     }

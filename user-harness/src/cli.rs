@@ -86,14 +86,14 @@ pub(crate) enum Command {
     /// Shows the life of the driver: three startups, real traffic, the last cleanup, a restart
     #[command(
         after_help = "Examples:\n  wskctl demo\n  wskctl --format json demo\n\nThe peers are TCP programs on 127.0.0.1 in \
-                      threads of this process. With --format json the last line is the summary;\nits fields are null where \
-                      the backend can't supply them."
+                      threads of this process. With --format json the last\nline is the \
+                      summary; its fields are null where the backend can't supply them."
     )]
     Demo,
     /// Holds references, sockets and pending requests until it is killed
     #[command(
         after_help = "Examples:\n  wskctl hold --seconds 5\n  wskctl --format json hold\n\nTells on one line when everything is \
-                      pending. Ctrl-C, or the end of the time, cleans up as a program should; killing it leaves that to the \
+                      pending. Ctrl-C, or the end of the time, cleans up\nas a program should; killing it leaves that to the \
                       driver."
     )]
     Hold(Hold),

@@ -40,9 +40,9 @@ pub(crate) fn run(choice: &Choice, output: &mut Output) -> Exit {
         // A broken rule explains whatever failed with it.
         if exit != Exit::Violation {
             exit = error.exit();
+            summary.error = Some(error.to_string());
         }
         summary.result = "failed";
-        summary.error.get_or_insert_with(|| error.to_string());
     };
     match choice.open() {
         Ok(backend) => {

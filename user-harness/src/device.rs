@@ -6,6 +6,8 @@
 use crate::{Error, abi::NtStatus};
 use std::{sync::Arc, time::Duration};
 
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod lab;
 #[cfg(windows)]
 pub mod windows;
 
@@ -41,7 +43,7 @@ pub trait HandleBackend: Send + Sync {
 }
 
 /// What a backend's request can do. [`Request`] is the interface to use.
-pub trait RequestBackend: Send {
+pub trait RequestBackend: Send + Sync {
     /// See [`Request::is_complete`].
     fn is_complete(&self) -> bool;
     /// Waits up to `timeout` and takes the completion. Not called again after it gave one.

@@ -1,1 +1,193 @@
-//! stub
+//! What the contract's tests stand on: the real `wskclient.sys` in the lab, its clients, and peers.
+//!
+//! One idea: a [`Lab`] is one machine with the driver running. When it goes, every process ends, the driver is unloaded, and the test
+//! fails if a rule of the lab was broken or anything was left behind. A clause is named by a test's `/// contract: WSA-2` line.
+//!
+//! `cargo lab test` builds the driver and says where it is (`WSKCLIENT_SYS`). `WSKCLIENT_SEED` chooses the lab's seed.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod raw;
+pub mod traffic;
+
+use std::{
+    cell::RefCell,
+    env,
+    path::PathBuf,
+    rc::Rc,
+    thread,
+    time::{Duration, Instant},
+};
+use wskctl::{
+    Client, Started,
+    abi::{Provider, WinsockVersion},
+    device::lab,
+};
+
+pub use wskctl::abi;
+
+/// The provider that most tests use.
+pub const APPLICATION: Provider = Provider::Application;
+/// The other one.
+pub const TRANSPORT: Provider = Provider::Transport;
+/// Winsock 2.2.
+pub const VERSION: WinsockVersion = WinsockVersion::new(2, 2);
+/// How long anything that must happen may take.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long something is watched that must not happen.
+pub const GLANCE: Duration = Duration::from_millis(50);
+
+/// A machine with the driver running.
+pub struct Lab {
+    lab: Option<lab::Lab>,
+    processes: Rc<RefCell<Vec<Rc<lab::LabProcess>>>>,
+}
+
+impl Lab {
+    /// Starts the driver that `WSKCLIENT_SYS` names.
+    ///
+    /// # Panics
+    /// There is none, or it does not start.
+    #[must_use]
+    pub fn start() -> Self {
+        let path = env::var_os("WSKCLIENT_SYS").map(PathBuf::from);
+        let path = path.expect("WSKCLIENT_SYS names no driver: run `cargo lab test`, which builds one");
+        let seed = env::var("WSKCLIENT_SEED").map_or(1, |seed| seed.parse().expect("WSKCLIENT_SEED is a number"));
+        let lab = match lab::Lab::start(&path, seed) {
+            Ok(lab) => lab,
+            Err(error) => panic!("{error}"),
+        };
+        Self {
+            lab: Some(lab),
+            processes: Rc::default(),
+        }
+    }
+
+    /// The machine.
+    ///
+    /// # Panics
+    /// The lab is over.
+    #[must_use]
+    pub fn machine(&self) -> &ntlab::Machine {
+        self.lab.as_ref().expect("the lab runs").machine()
+    }
+
+    /// A new process of an administrator.
+    ///
+    /// # Panics
+    /// The lab is over.
+    #[must_use]
+    pub fn process(&self) -> Process {
+        let process = Rc::new(self.lab.as_ref().expect("the lab runs").process());
+        self.processes.borrow_mut().push(process.clone());
+        Process(process)
+    }
+
+    /// A new process of an ordinary user.
+    ///
+    /// # Panics
+    /// The lab is over.
+    #[must_use]
+    pub fn process_of_a_user(&self) -> Process {
+        let process = self.machine().process_as(ntlab::Token::User);
+        let process = Rc::new(lab::LabProcess::over(process));
+        self.processes.borrow_mut().push(process.clone());
+        Process(process)
+    }
+
+    /// A client in a new process.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.process().open()
+    }
+
+    /// A client in a new process, with `application` 2.2 started once. The reference stays until the test cleans up, or the end.
+    #[must_use]
+    pub fn started(&self) -> Client {
+        let client = self.client();
+        started(&client, APPLICATION);
+        client
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let Some(lab) = self.lab.take() else { return };
+        for process in self.processes.borrow().iter() {
+            process.process().exit();
+        }
+        let verdict = lab.finish();
+        if thread::panicking() {
+            eprintln!("the lab, after the test failed:\n{}", verdict.report);
+        } else {
+            assert!(
+                verdict.is_clean(),
+                "{} violations, {} leaks\n{}",
+                verdict.violations,
+                verdict.leaks,
+                verdict.report
+            );
+        }
+    }
+}
+
+/// A process of the machine. It ends with the lab, if it did not before.
+#[derive(Clone)]
+pub struct Process(Rc<lab::LabProcess>);
+
+impl Process {
+    /// Opens the device.
+    ///
+    /// # Panics
+    /// It can't.
+    #[must_use]
+    pub fn open(&self) -> Client {
+        Client::open(&*self.0).expect("an administrator opens the device")
+    }
+
+    /// The process, as a device to open.
+    #[must_use]
+    pub fn device(&self) -> &lab::LabProcess {
+        &self.0
+    }
+
+    /// The process ends: all its handles close.
+    pub fn exit(&self) {
+        self.0.process().exit();
+    }
+
+    /// The process is killed.
+    pub fn kill(&self) {
+        self.0.process().kill();
+    }
+}
+
+/// Starts a provider up once, and leaves the reference to the test.
+///
+/// # Panics
+/// It can't be started.
+pub fn started(client: &Client, provider: Provider) {
+    startup(client, provider).keep();
+}
+
+/// Starts a provider up once.
+///
+/// # Panics
+/// It can't be started.
+pub fn startup(client: &Client, provider: Provider) -> Started {
+    let catalog_id = if provider == TRANSPORT { abi::CATALOG[0].id } else { 0 };
+    client.startup(provider, VERSION, catalog_id).expect("a startup")
+}
+
+/// Waits until `condition` holds.
+///
+/// # Panics
+/// It does not within [`PATIENCE`].
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}

@@ -188,6 +188,8 @@ struct WindowsRequest {
 
 // SAFETY: the record is owned by the request alone; any thread may wait for an event, cancel, and free the record.
 unsafe impl Send for WindowsRequest {}
+// SAFETY: what a shared reference allows is to wait for the event and to compare addresses; the record is freed by its owner only.
+unsafe impl Sync for WindowsRequest {}
 
 impl WindowsRequest {
     /// Hands the record to the system.

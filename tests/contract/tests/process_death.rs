@@ -1,0 +1,242 @@
+//! Clients that go without a cleanup: their last handle closes, their process ends or is killed.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+use contract::{
+    APPLICATION, Lab, PATIENCE, TRANSPORT,
+    abi::{Role, WsaError},
+    check::{STATUS_CANCELLED, cancelled, deregistered, fails, references},
+    eventually, started, startup,
+    traffic::{Connection, accepted, connected, listening, local, stuck_send},
+};
+use wskctl::{
+    Client, Operation,
+    device::Completion,
+    peer::{Ending, Peer},
+};
+
+/// What a dying client leaves, seen from outside.
+struct Estate {
+    peers: Vec<Peer>,
+    operations: Vec<Operation<Completion>>,
+    port: u16,
+}
+
+/// References on both providers, a listener, connections, requests pending on all of them.
+fn live(client: &Client) -> Estate {
+    started(client, APPLICATION);
+    started(client, APPLICATION);
+    started(client, TRANSPORT);
+    let (listener, port) = listening(client, APPLICATION);
+    let connections = [
+        connected(client, APPLICATION),
+        accepted(&mut listener.begin_accept(), port),
+        connected(client, TRANSPORT),
+    ];
+    let mut operations: Vec<_> = connections
+        .iter()
+        .map(|one| one.socket.begin_receive(8).untyped())
+        .collect();
+    operations.push(listener.begin_accept().untyped());
+    operations.push(stuck_send(&connections[0].socket).untyped());
+    Estate {
+        peers: connections.into_iter().map(|Connection { peer, .. }| peer).collect(),
+        operations,
+        port,
+    }
+}
+
+fn everything_is_given_back(lab: &Lab, estate: Estate) {
+    let observer = lab.client();
+    let gone = || {
+        let ledger = observer.ledger().unwrap();
+        ledger.clients == 1
+            && ledger.registered == 0
+            && ledger.driver_references == [0; 4]
+            && ledger.driver_sockets == 0
+    };
+    eventually("the dead client's references, sockets and registration are gone", gone);
+    for mut peer in estate.peers {
+        assert_eq!(peer.ending().unwrap(), Ending::Reset);
+    }
+    assert!(
+        Peer::connect(estate.port).is_err(),
+        "a dead client's listener still listens"
+    );
+    for mut operation in estate.operations {
+        if let Ok(completion) = operation.completion(PATIENCE) {
+            assert_eq!(
+                (completion.status, completion.information),
+                (STATUS_CANCELLED, 0),
+                "{}",
+                operation.what()
+            );
+        }
+    }
+    let ledger = observer.ledger().unwrap();
+    for (taken, completed) in ledger
+        .driver_requests
+        .iter()
+        .map(|tally| (tally.taken, tally.completed))
+        .skip(2)
+    {
+        assert_eq!(taken, completed, "every request of the dead client is completed");
+    }
+}
+
+/// contract: WSP-8
+#[test]
+fn the_last_handles_close_releases_everything_and_resets_the_peers() {
+    let lab = Lab::start();
+    let client = lab.client();
+    let estate = live(&client);
+    client.close();
+    everything_is_given_back(&lab, estate);
+}
+
+/// contract: WSP-8
+#[test]
+fn a_process_that_exits_without_cleanup_leaves_nothing() {
+    let lab = Lab::start();
+    let process = lab.process();
+    let estate = live(&process.open());
+    process.exit();
+    everything_is_given_back(&lab, estate);
+}
+
+/// contract: WSP-8
+#[test]
+fn a_process_that_is_killed_in_the_middle_of_pending_requests_leaves_nothing() {
+    let lab = Lab::start();
+    let process = lab.process();
+    let estate = live(&process.open());
+    process.kill();
+    everything_is_given_back(&lab, estate);
+}
+
+/// contract: WSP-8
+#[test]
+fn a_handle_that_closes_gives_back_what_was_taken_through_it_while_the_client_lives_on() {
+    let lab = Lab::start();
+    let process = lab.process();
+    let (left, right) = (process.open(), process.open());
+    started(&left, APPLICATION);
+    started(&left, APPLICATION);
+    started(&right, APPLICATION);
+    let mut connection = connected(&right, APPLICATION);
+    left.close();
+    eventually("the closed handle's references are gone", || {
+        references(&right, APPLICATION) == 1
+    });
+    connection.peer.send(b"alive").unwrap();
+    assert_eq!(connection.socket.receive(8).unwrap(), b"alive");
+    right.cleanup(APPLICATION).unwrap();
+    deregistered(&right);
+}
+
+/// contract: WSP-8
+#[test]
+fn closing_a_handle_that_took_nothing_ends_no_other_handles_requests() {
+    let lab = Lab::start();
+    let process = lab.process();
+    let (idle, busy) = (process.open(), process.open());
+    started(&busy, APPLICATION);
+    let mut connection = connected(&busy, APPLICATION);
+    let mut receive = connection.socket.begin_receive(8);
+    idle.close();
+    connection.peer.send(b"alive").unwrap();
+    assert_eq!(receive.wait(PATIENCE).unwrap(), b"alive");
+    busy.cleanup(APPLICATION).unwrap();
+}
+
+/// contract: WSP-8
+#[test]
+fn a_client_that_dies_takes_nothing_from_another() {
+    let lab = Lab::start();
+    let (doomed, survivor) = (lab.process(), lab.started());
+    let mut connection = connected(&survivor, APPLICATION);
+    let receive = connection.socket.begin_receive(8);
+    let _estate = live(&doomed.open());
+    doomed.kill();
+    eventually("the dead client is gone", || survivor.ledger().unwrap().clients == 1);
+    assert_eq!(survivor.ledger().unwrap().registered, 1);
+    assert!(!receive.is_complete());
+    connection.peer.send(b"alive").unwrap();
+    eventually("the survivor's receive has its data", || receive.is_complete());
+    survivor.cleanup(APPLICATION).unwrap();
+    deregistered(&survivor);
+}
+
+/// contract: WSP-9
+#[test]
+fn after_a_kill_the_next_startup_works_at_once_and_gets_the_same_port() {
+    let lab = Lab::start();
+    let mut known = None;
+    for _ in 0..10 {
+        let process = lab.process();
+        let client = process.open();
+        assert_eq!(startup(&client, APPLICATION).reply().references, 1);
+        started(&client, APPLICATION);
+        let (listener, port) = match known {
+            None => listening(&client, APPLICATION),
+            Some(port) => (listening_again(&client, port), port),
+        };
+        known = Some(port);
+        let connection = accepted(&mut listener.begin_accept(), port);
+        let _receive = connection.socket.begin_receive(8);
+        process.kill();
+    }
+}
+
+/// A listener on a port whose last owner was killed just now: until its teardown is over, and no longer, the port is taken.
+fn listening_again(client: &Client, port: u16) -> wskctl::Socket {
+    let listener = client.socket(APPLICATION, Role::Listen).unwrap();
+    eventually("the dead client's port is free again", || {
+        match listener.bind(local(port)) {
+            Ok(()) => true,
+            Err(error) => {
+                assert_eq!(error.winsock(), Some(WsaError::AddressInUse), "{error}");
+                false
+            }
+        }
+    });
+    listener.listen(4).unwrap();
+    listener
+}
+
+/// contract: WSP-8
+#[test]
+fn a_process_can_end_while_its_last_cleanup_is_under_way() {
+    let lab = Lab::start();
+    for _ in 0..20 {
+        let process = lab.process();
+        let client = process.open();
+        started(&client, APPLICATION);
+        let connections: Vec<_> = (0..4).map(|_| connected(&client, APPLICATION)).collect();
+        let receives: Vec<_> = connections.iter().map(|one| one.socket.begin_receive(8)).collect();
+        let cleanup = client.begin_cleanup(APPLICATION);
+        process.kill();
+        drop((receives, cleanup));
+    }
+    let observer = lab.client();
+    eventually("every dead client is gone", || observer.ledger().unwrap().clients == 1);
+    deregistered(&observer);
+}
+
+/// contract: WSP-8, WSA-1
+#[test]
+fn a_process_that_opens_again_is_a_new_client() {
+    let lab = Lab::start();
+    let process = lab.process();
+    let first = process.open();
+    started(&first, APPLICATION);
+    let connection = connected(&first, APPLICATION);
+    let receive = connection.socket.begin_receive(8);
+    first.close();
+    cancelled(receive);
+    let second = process.open();
+    eventually("the first handle's reference is gone", || {
+        references(&second, APPLICATION) == 0
+    });
+    fails(second.socket(APPLICATION, Role::Connection), WsaError::NotInitialised);
+    assert_eq!(startup(&second, APPLICATION).reply().references, 1);
+}

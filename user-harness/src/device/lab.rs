@@ -1,0 +1,151 @@
+//! The lab: the real .sys inside this process, on ntlab's kernel. Linux on x86-64 only.
+
+use super::{Completion, Device, Handle, HandleBackend, Request, RequestBackend};
+use crate::{Cause, Error, abi::DEVICE_PATH, backend::Verdict};
+use ntlab::{Machine, Stop};
+use std::{path::Path, time::Duration};
+
+/// A machine with the driver loaded and started.
+pub struct Lab {
+    machine: Machine,
+    driver: ntlab::Driver,
+}
+
+impl Lab {
+    /// Makes a machine, loads the driver's image and calls its `DriverEntry`.
+    ///
+    /// # Errors
+    /// There is no such file, it can't be loaded, or the driver does not start.
+    pub fn start(driver: &Path, seed: u64) -> Result<Self, Error> {
+        if !driver.is_file() {
+            let what = format!("load {}", driver.display());
+            return Err(Error::new(what, Cause::Absent("there is no such file".into())));
+        }
+        let machine = Machine::new(ntlab::Options {
+            seed,
+            ..ntlab::Options::default()
+        });
+        let driver = machine
+            .load(driver)
+            .map_err(|error| Error::unexpected("load the driver", error.to_string()))?;
+        driver.start().map_err(|stop| {
+            let cause = match stop {
+                Stop::Status(status) => Cause::Status(status.0),
+                Stop::Violation(_) | Stop::SwitchedOff => Cause::Lab(stop.to_string()),
+            };
+            Error::new("start the driver", cause)
+        })?;
+        Ok(Self { machine, driver })
+    }
+
+    /// The machine.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// A new process, which sees the device.
+    #[must_use]
+    pub fn process(&self) -> LabProcess {
+        LabProcess(self.machine.process())
+    }
+
+    /// Unloads the driver and asks the rules. Every process has ended or closed its handles before.
+    #[must_use]
+    pub fn finish(self) -> Verdict {
+        let unloaded = self.driver.unload();
+        let report = self.machine.finish();
+        let mut text = report.to_string();
+        if let Err(Stop::Status(status)) = &unloaded {
+            text = format!("the driver does not unload: {}\n{text}", crate::StatusText(status.0));
+        }
+        Verdict {
+            unloaded: unloaded.is_ok(),
+            violations: report.violations.len(),
+            leaks: report.leaks,
+            report: text,
+        }
+    }
+}
+
+/// A process of the machine.
+pub struct LabProcess(ntlab::Process);
+
+impl LabProcess {
+    /// A process that the machine has made already.
+    #[must_use]
+    pub fn over(process: ntlab::Process) -> Self {
+        Self(process)
+    }
+
+    /// The process, in the lab's terms.
+    #[must_use]
+    pub fn process(&self) -> &ntlab::Process {
+        &self.0
+    }
+}
+
+impl Device for LabProcess {
+    fn open(&self) -> Result<Handle, Error> {
+        match self.0.open(DEVICE_PATH) {
+            Ok(handle) => Ok(Handle::new(LabHandle(handle))),
+            Err(status) => Err(Error::status(format!("open {DEVICE_PATH}"), status.0)),
+        }
+    }
+}
+
+struct LabHandle(ntlab::Handle);
+
+impl HandleBackend for LabHandle {
+    fn submit(&self, code: u32, input: &[u8], buffer: Vec<u8>) -> Request {
+        let length = buffer.len();
+        Request::new(LabRequest {
+            request: self.0.ioctl(code, input, buffer),
+            length,
+        })
+    }
+
+    fn cancel_all(&self) {
+        let _how_many = self.0.cancel_all();
+    }
+
+    fn close(&self) {
+        let _closed_before_is_no_error = self.0.close();
+    }
+}
+
+struct LabRequest {
+    request: ntlab::Request,
+    /// The buffer's length: the lab gives back as much of it as was written.
+    length: usize,
+}
+
+impl RequestBackend for LabRequest {
+    fn is_complete(&self) -> bool {
+        self.request.is_complete()
+    }
+
+    fn wait(&mut self, timeout: Duration) -> Option<Completion> {
+        let ntlab::Completion {
+            status,
+            information,
+            output: mut buffer,
+        } = self.request.wait(timeout)?;
+        buffer.resize(self.length, 0);
+        Some(Completion {
+            status: status.0,
+            information,
+            buffer,
+        })
+    }
+
+    fn cancel(&self) {
+        let _whether_it_was_pending = self.request.cancel();
+    }
+}
+
+impl Drop for LabRequest {
+    fn drop(&mut self) {
+        RequestBackend::cancel(self);
+    }
+}

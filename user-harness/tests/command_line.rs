@@ -1,0 +1,110 @@
+//! The command line as a shell sees it: help, usage errors, exit codes and messages that need no driver.
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+fn wskctl(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_wskctl"))
+        .args(arguments)
+        .current_dir(std::env::temp_dir())
+        .env_remove("WSKCLIENT_SYS")
+        .output()
+        .expect("wskctl starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("the output is UTF-8")
+}
+
+/// Compares with a file of `tests/golden`; `UPDATE_GOLDEN=1` rewrites it.
+fn golden(name: &str, arguments: &[&str]) {
+    let output = wskctl(arguments);
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+    let (seen, path) = (
+        text(&output.stdout),
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name),
+    );
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &seen).expect("the golden file can be written");
+    }
+    let expected = std::fs::read_to_string(&path).expect("the golden file is there");
+    assert_eq!(seen, expected, "{arguments:?} and {} differ", path.display());
+    let widest = seen.lines().max_by_key(|line| line.chars().count()).unwrap_or_default();
+    assert!(widest.chars().count() <= 100, "{widest}");
+}
+
+#[test]
+#[cfg_attr(windows, ignore = "the defaults shown are those of Linux")]
+fn help_is_as_the_golden_files_show_it() {
+    golden("help.txt", &["--help"]);
+    golden("status.txt", &["status", "--help"]);
+    golden("demo.txt", &["demo", "--help"]);
+    golden("hold.txt", &["hold", "--help"]);
+}
+
+#[test]
+fn a_command_line_without_meaning_exits_with_2() {
+    for arguments in [
+        &[][..],
+        &["dance"],
+        &["demo", "--format", "xml"],
+        &["hold", "--connections", "0"],
+        &["--seed", "x", "demo"],
+    ] {
+        let output = wskctl(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty(), "{arguments:?} speaks on standard error only");
+        assert!(
+            text(&output.stderr).contains("try '--help'") || text(&output.stderr).contains("Usage:"),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn without_a_driver_every_command_exits_with_3_and_says_what_to_try() {
+    for command in ["status", "hold"] {
+        let output = wskctl(&["--driver", "no-such-file.sys", command]);
+        assert_eq!(output.status.code(), Some(3), "{command}");
+        assert_eq!(
+            text(&output.stderr),
+            "wskctl: load no-such-file.sys: there is no such file\n  try: `cargo lab build` makes the driver; --driver PATH.sys \
+             or WSKCLIENT_SYS names another one\n"
+        );
+        assert!(output.stdout.is_empty(), "{command}");
+    }
+    let output = wskctl(&["status"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(
+        text(&output.stderr).starts_with("wskctl: find the driver: there is no target/lab/out/release/wskclient.sys")
+    );
+}
+
+#[test]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn a_demo_that_can_not_begin_still_ends_with_its_summary() {
+    let output = wskctl(&["--format", "json", "--driver", "no-such-file.sys", "demo"]);
+    assert_eq!(output.status.code(), Some(3));
+    let last: serde_json::Value =
+        serde_json::from_str(text(&output.stdout).lines().last().expect("a summary")).expect("JSON");
+    assert_eq!(last["event"], "summary");
+    assert_eq!(last["result"], "failed");
+    assert_eq!(last["error"], "load no-such-file.sys: there is no such file");
+}
+
+#[test]
+#[cfg(not(windows))]
+fn the_device_backend_is_for_windows_and_says_so() {
+    let output = wskctl(&["--backend", "device", "status"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("the device backend exists on Windows only"));
+}
+
+#[test]
+fn output_that_is_not_a_terminal_has_no_colour() {
+    let output = wskctl(&["--driver", "no-such-file.sys", "demo"]);
+    assert!(!output.stdout.contains(&0x1B) && !output.stderr.contains(&0x1B));
+}
