@@ -15,11 +15,22 @@ use super::status::{self, Status};
 /// Bytes of the SOCKADDR of `family`.
 #[must_use]
 pub fn length(family: sys::AddressFamily) -> usize {
-    if family == sys::AF_INET {
-        size_of::<sys::SockAddrIn>()
-    } else {
-        size_of::<sys::SockAddrIn6>()
+    if family == sys::AF_INET { size_of::<sys::SockAddrIn>() } else { size_of::<sys::SockAddrIn6>() }
+}
+
+/// The family that a SOCKADDR says it is of.
+///
+/// # Errors
+/// `STATUS_INVALID_PARAMETER` for a null pointer.
+///
+/// # Safety
+/// `address` is null or points to a readable SOCKADDR.
+pub unsafe fn family(address: *const sys::SockAddr) -> Result<sys::AddressFamily, Status> {
+    if address.is_null() {
+        return Err(status::INVALID_PARAMETER);
     }
+    // SAFETY: every SOCKADDR begins with its family.
+    Ok(unsafe { address.cast::<sys::AddressFamily>().read_unaligned() })
 }
 
 /// Reads the SOCKADDR of a socket of `family`.
@@ -30,12 +41,8 @@ pub fn length(family: sys::AddressFamily) -> usize {
 /// # Safety
 /// `address` is null or points to a readable SOCKADDR of its own family.
 pub unsafe fn read(address: *const sys::SockAddr, family: sys::AddressFamily) -> Result<SocketAddr, Status> {
-    if address.is_null() {
-        return Err(status::INVALID_PARAMETER);
-    }
-    // SAFETY: the caller vouches for the family, which every SOCKADDR begins with.
-    let found = unsafe { address.cast::<sys::AddressFamily>().read_unaligned() };
-    if found != family {
+    // SAFETY: as the caller's.
+    if unsafe { self::family(address) }? != family {
         return Err(status::INVALID_PARAMETER);
     }
     if family == sys::AF_INET {
@@ -46,13 +53,7 @@ pub unsafe fn read(address: *const sys::SockAddr, family: sys::AddressFamily) ->
         // SAFETY: the family says that this is a SOCKADDR_IN6, for which the caller vouches.
         let v6 = unsafe { address.cast::<sys::SockAddrIn6>().read_unaligned() };
         let port = u16::from_be_bytes(v6.port);
-        Ok(SocketAddrV6::new(
-            Ipv6Addr::from(v6.address),
-            port,
-            u32::from_be(v6.flow_info),
-            v6.scope_id,
-        )
-        .into())
+        Ok(SocketAddrV6::new(Ipv6Addr::from(v6.address), port, u32::from_be(v6.flow_info), v6.scope_id).into())
     }
 }
 

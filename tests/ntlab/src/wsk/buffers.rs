@@ -49,10 +49,7 @@ impl Buffer {
         }
         // SAFETY: the caller vouches for the struct.
         let buffer = unsafe { buffer.read() };
-        let mut found = Self {
-            segments: Vec::new(),
-            length: buffer.length,
-        };
+        let mut found = Self { segments: Vec::new(), length: buffer.length };
         let mut mdl: *mut nt::MDL = buffer.mdl.cast();
         let mut skip = buffer.offset as usize;
         let mut missing = buffer.length;
@@ -79,15 +76,8 @@ impl Buffer {
             }
             let length = (size - skip).min(missing);
             if length != 0 {
-                let base = if flags & MAPPED == 0 {
-                    part.virtual_address()
-                } else {
-                    part.MappedSystemVa.get()
-                };
-                found.segments.push(Segment {
-                    start: base.cast::<u8>().wrapping_add(skip),
-                    length,
-                });
+                let base = if flags & MAPPED == 0 { part.virtual_address() } else { part.MappedSystemVa.get() };
+                found.segments.push(Segment { start: base.cast::<u8>().wrapping_add(skip), length });
             }
             missing -= length;
             skip = 0;

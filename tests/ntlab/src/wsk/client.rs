@@ -5,15 +5,17 @@
 //! Source: *`WskSocket`*, *`WskSocketConnect`*, *`WskControlClient`*, *WSK Address Families*.
 
 use std::ffi::c_void;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use wsk::sys;
 
 use super::host::Host;
+use super::lanes::Op;
 use super::registration::Client;
-use super::socket::{Category, New, Phase};
+use super::socket::{Category, New, Phase, Socket};
 use super::status::{self, Status};
-use super::{Provider, dispatch};
+use super::{Provider, address, dispatch};
 
 pub extern "win64" fn socket(
     client: *mut sys::Client,
@@ -30,7 +32,7 @@ pub extern "win64" fn socket(
 ) -> Status {
     dispatch::client_call("WskSocket", client, irp, |provider, client, request| {
         match provider.open(client, family, kind, protocol, flags) {
-            Ok(object) => provider.conclude(request, status::SUCCESS, object),
+            Ok(socket) => provider.conclude(request, status::SUCCESS, socket.object() as usize),
             Err(status) => provider.conclude(request, status, 0),
         }
     })
@@ -38,10 +40,10 @@ pub extern "win64" fn socket(
 
 pub extern "win64" fn socket_connect(
     client: *mut sys::Client,
-    _kind: u16,
-    _protocol: u32,
-    _local: *mut sys::SockAddr,
-    _remote: *mut sys::SockAddr,
+    kind: u16,
+    protocol: u32,
+    local: *mut sys::SockAddr,
+    remote: *mut sys::SockAddr,
     _flags: u32,
     _context: *mut c_void,
     _dispatch: *const sys::ClientConnectionDispatch,
@@ -50,8 +52,15 @@ pub extern "win64" fn socket_connect(
     _security: *mut sys::SecurityDescriptor,
     irp: *mut sys::Irp,
 ) -> Status {
-    dispatch::client_call("WskSocketConnect", client, irp, |provider, _, request| {
-        provider.conclude(request, status::NOT_IMPLEMENTED, 0)
+    dispatch::client_call("WskSocketConnect", client, irp, |provider, client, request| {
+        // SAFETY: the driver passes SOCKADDRs, of the family that they say.
+        match unsafe { provider.open_bound(client, kind, protocol, local, remote) } {
+            Ok((socket, remote)) => {
+                let request = provider.pass_to_socket(request, &socket);
+                socket.submit(provider, request, Op::Connect { remote, started: false, made: true })
+            }
+            Err(status) => provider.conclude(request, status, 0),
+        }
     })
 }
 
@@ -74,7 +83,7 @@ pub extern "win64" fn control_client(
 }
 
 impl Provider {
-    /// Makes a socket; the result is its address for the driver.
+    /// Makes a socket.
     fn open(
         &self,
         client: &Arc<Client>,
@@ -82,7 +91,7 @@ impl Provider {
         kind: u16,
         protocol: u32,
         flags: u32,
-    ) -> Result<usize, Status> {
+    ) -> Result<Arc<Socket>, Status> {
         if self.is_lost() {
             return Err(status::DEVICE_NOT_READY);
         }
@@ -103,18 +112,38 @@ impl Provider {
         if !fits {
             return Err(status::INVALID_PARAMETER);
         }
-        let new = New {
-            category,
-            family,
-            tcp,
-            client: Arc::clone(client),
-            phase: Phase::Unbound,
-            local: None,
-            remote: None,
-        };
+        let new =
+            New { category, family, tcp, client: Arc::clone(client), phase: Phase::Unbound, local: None, remote: None };
         let socket = Host::new(tcp, family == sys::AF_INET6).and_then(|host| self.add_socket(host, new));
-        socket
-            .map(|socket| socket.object() as usize)
-            .map_err(|error| status::of_host(&error))
+        socket.map_err(|error| status::of_host(&error))
+    }
+
+    /// Makes a connection-oriented socket that is bound, and says where to connect it.
+    ///
+    /// # Safety
+    /// Each address is null or points to a readable SOCKADDR of its own family.
+    unsafe fn open_bound(
+        &self,
+        client: &Arc<Client>,
+        kind: u16,
+        protocol: u32,
+        local: *const sys::SockAddr,
+        remote: *const sys::SockAddr,
+    ) -> Result<(Arc<Socket>, SocketAddr), Status> {
+        // SAFETY: the caller vouches for the address.
+        let family = unsafe { address::family(local) }?;
+        // SAFETY: as above.
+        let (local, remote) = (unsafe { address::read(local, family) }?, unsafe { address::read(remote, family) }?);
+        let local = address::inside_the_lab(local, status::INVALID_ADDRESS_COMPONENT)?;
+        let remote = address::inside_the_lab(remote, status::NETWORK_UNREACHABLE)?;
+        let socket = self.open(client, family, kind, protocol, sys::FLAG_CONNECTION_SOCKET)?;
+        match socket.bind(&mut socket.inner.lock(), local) {
+            status::SUCCESS => {}
+            status => {
+                socket.discard(self, &mut socket.inner.lock());
+                return Err(status);
+            }
+        }
+        Ok((socket, remote))
     }
 }

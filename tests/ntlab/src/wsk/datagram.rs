@@ -54,16 +54,7 @@ pub extern "win64" fn receive_from(
     dispatch::socket_call("WskReceiveFrom", socket, DATAGRAM, irp, |provider, socket, request| {
         // SAFETY: the driver passes a WSK_BUF with a valid MDL chain.
         let buffer = unsafe { Buffer::read("WskReceiveFrom", buffer) }?;
-        socket.submit(
-            provider,
-            request,
-            Op::ReceiveFrom {
-                buffer,
-                remote,
-                control_length,
-                flags,
-            },
-        )
+        socket.submit(provider, request, Op::ReceiveFrom { buffer, remote, control_length, flags })
     })
 }
 
@@ -111,10 +102,7 @@ impl Socket {
         let received = unsafe { host.receive_from(&buffer.segments) };
         received
             .map(|(count, from, truncated)| {
-                provider
-                    .totals
-                    .bytes_received
-                    .fetch_add(count as u64, Ordering::Relaxed);
+                provider.totals.bytes_received.fetch_add(count as u64, Ordering::Relaxed);
                 // SAFETY: the driver gave NULL or a place for an address of the socket's family, until the IRP is completed.
                 unsafe { address::write(remote, from) };
                 if !control_length.is_null() {
@@ -125,14 +113,7 @@ impl Socket {
                     // SAFETY: as above.
                     unsafe { flags.write(if truncated { TRUNCATED } else { 0 }) };
                 }
-                (
-                    if truncated {
-                        status::BUFFER_OVERFLOW
-                    } else {
-                        status::SUCCESS
-                    },
-                    count,
-                )
+                (if truncated { status::BUFFER_OVERFLOW } else { status::SUCCESS }, count)
             })
             .into()
     }

@@ -23,19 +23,9 @@ use crate::exports::{Export, gated};
 use crate::irql;
 use crate::rules::record;
 
-const EVERY: &[Category] = &[
-    Category::Basic,
-    Category::Listen,
-    Category::Connection,
-    Category::Datagram,
-    Category::Stream,
-];
-const WITH_ADDRESS: &[Category] = &[
-    Category::Listen,
-    Category::Connection,
-    Category::Datagram,
-    Category::Stream,
-];
+const EVERY: &[Category] =
+    &[Category::Basic, Category::Listen, Category::Connection, Category::Datagram, Category::Stream];
+const WITH_ADDRESS: &[Category] = &[Category::Listen, Category::Connection, Category::Datagram, Category::Stream];
 const WITH_PEER: &[Category] = &[Category::Connection, Category::Stream];
 
 /// A call to a WSK function from a completion routine of a WSK IRP could nest without end.
@@ -91,28 +81,17 @@ pub fn client_call(
 }
 
 extern "win64" fn close_socket(socket: *mut sys::Socket, irp: *mut sys::Irp) -> Status {
-    let outcome = enter_socket(
-        "WskCloseSocket",
-        socket,
-        EVERY,
-        irp,
-        true,
-        |provider, socket, request| socket.close(provider, request),
-    );
+    let outcome = enter_socket("WskCloseSocket", socket, EVERY, irp, true, |provider, socket, request| {
+        socket.close(provider, request)
+    });
     call::or_escape(outcome)
 }
 
 extern "win64" fn get_local_address(socket: *mut sys::Socket, place: *mut sys::SockAddr, irp: *mut sys::Irp) -> Status {
-    socket_call(
-        "WskGetLocalAddress",
-        socket,
-        WITH_ADDRESS,
-        irp,
-        |provider, socket, request| {
-            let local = socket.inner.lock().local;
-            conclude_address(provider, request, place, local)
-        },
-    )
+    socket_call("WskGetLocalAddress", socket, WITH_ADDRESS, irp, |provider, socket, request| {
+        let local = socket.inner.lock().local;
+        conclude_address(provider, request, place, local)
+    })
 }
 
 extern "win64" fn get_remote_address(
@@ -120,16 +99,10 @@ extern "win64" fn get_remote_address(
     place: *mut sys::SockAddr,
     irp: *mut sys::Irp,
 ) -> Status {
-    socket_call(
-        "WskGetRemoteAddress",
-        socket,
-        WITH_PEER,
-        irp,
-        |provider, socket, request| {
-            let remote = socket.inner.lock().remote;
-            conclude_address(provider, request, place, remote)
-        },
-    )
+    socket_call("WskGetRemoteAddress", socket, WITH_PEER, irp, |provider, socket, request| {
+        let remote = socket.inner.lock().remote;
+        conclude_address(provider, request, place, remote)
+    })
 }
 
 fn conclude_address(
@@ -205,10 +178,7 @@ impl Tables {
         let disconnect = gate!("WskDisconnect", stream::disconnect, sys::DisconnectFn);
         let release_data = gate!("WskRelease", release, sys::ReleaseDataFn);
         let connect_ex = gate!("WskConnectEx", connect_ex, sys::ConnectExFn);
-        let basic = || sys::BasicDispatch {
-            control_socket: control,
-            close_socket: close,
-        };
+        let basic = || sys::BasicDispatch { control_socket: control, close_socket: close };
         Self {
             provider: sys::ProviderDispatch {
                 version: sys::VERSION_1_0,
@@ -228,12 +198,7 @@ impl Tables {
                     sys::FreeAddressInfoFn,
                     irql::PASSIVE
                 ),
-                get_name_info: gate!(
-                    "WskGetNameInfo",
-                    names::get_name_info,
-                    sys::GetNameInfoFn,
-                    irql::PASSIVE
-                ),
+                get_name_info: gate!("WskGetNameInfo", names::get_name_info, sys::GetNameInfoFn, irql::PASSIVE),
             },
             basic: basic(),
             listen: sys::ListenDispatch {

@@ -38,11 +38,7 @@ impl Host {
     /// A socket for `stream` (TCP) or datagrams (UDP), over IPv6 or IPv4.
     pub fn new(stream: bool, v6: bool) -> io::Result<Self> {
         let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
-        let (kind, protocol) = if stream {
-            (Type::STREAM, Protocol::TCP)
-        } else {
-            (Type::DGRAM, Protocol::UDP)
-        };
+        let (kind, protocol) = if stream { (Type::STREAM, Protocol::TCP) } else { (Type::DGRAM, Protocol::UDP) };
         let socket = Socket::new(domain, kind, Some(protocol))?;
         socket.set_nonblocking(true)?;
         if stream {
@@ -82,9 +78,7 @@ impl Host {
             match self.socket.accept() {
                 Ok((socket, peer)) => {
                     socket.set_nonblocking(true)?;
-                    let peer = peer
-                        .as_socket()
-                        .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
+                    let peer = peer.as_socket().ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
                     return Ok((Self { socket }, peer));
                 }
                 // A connection that was reset before it was accepted is not the listener's error.
@@ -109,10 +103,7 @@ impl Host {
 
     /// Where the socket is bound.
     pub fn local(&self) -> io::Result<SocketAddr> {
-        self.socket
-            .local_addr()?
-            .as_socket()
-            .ok_or_else(|| io::ErrorKind::Unsupported.into())
+        self.socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 
     /// Receives into `segments`, leaving out their first `skip` bytes. Zero: the peer has shut its side down.
@@ -196,13 +187,7 @@ impl Host {
         let mut length: libc::socklen_t = 8;
         // SAFETY: the host writes at most `length` bytes of its tcp_info, of which the state is the first.
         let failed = unsafe {
-            libc::getsockopt(
-                self.fd(),
-                libc::IPPROTO_TCP,
-                libc::TCP_INFO,
-                state.as_mut_ptr().cast(),
-                &raw mut length,
-            )
+            libc::getsockopt(self.fd(), libc::IPPROTO_TCP, libc::TCP_INFO, state.as_mut_ptr().cast(), &raw mut length)
         };
         if failed != 0 {
             return TCP_CLOSE;
@@ -215,10 +200,7 @@ impl Host {
 
 /// Lets the process open as many sockets as its hard limit permits.
 pub fn raise_descriptor_limit() {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a valid place for the answer.
     if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0 && limit.rlim_cur < limit.rlim_max {
         limit.rlim_cur = limit.rlim_max;

@@ -13,7 +13,7 @@ use wsk::sys;
 
 use super::Provider;
 use super::buffers::Buffer;
-use super::request::{Finished, Request};
+use super::request::{Finished, Owner, Request};
 use super::rules;
 use super::socket::{Inner, Phase, Socket};
 use super::status::{self, Status};
@@ -23,30 +23,17 @@ use crate::rules::record;
 /// What an IRP that may wait is for.
 pub enum Op {
     /// The next connection, and where to write its addresses.
-    Accept {
-        local: *mut sys::SockAddr,
-        remote: *mut sys::SockAddr,
-    },
-    /// A connection; `started` once the host has been asked.
-    Connect { remote: SocketAddr, started: bool },
+    Accept { local: *mut sys::SockAddr, remote: *mut sys::SockAddr },
+    /// A connection; `started` once the host has been asked; `made` if the socket is only made for it.
+    Connect { remote: SocketAddr, started: bool, made: bool },
     /// `done` bytes of the buffer have been handed to TCP.
     Send { buffer: Buffer, done: usize },
     /// As a send, then the FIN and its acknowledgement.
     Disconnect { buffer: Buffer, done: usize, shut: bool },
     /// `done` bytes of the buffer are filled.
-    Receive {
-        buffer: Buffer,
-        done: usize,
-        all: bool,
-        drain: bool,
-    },
+    Receive { buffer: Buffer, done: usize, all: bool, drain: bool },
     /// One datagram, and where to write its sender, the length of its control data, and its flags.
-    ReceiveFrom {
-        buffer: Buffer,
-        remote: *mut sys::SockAddr,
-        control_length: *mut u32,
-        flags: *mut u32,
-    },
+    ReceiveFrom { buffer: Buffer, remote: *mut sys::SockAddr, control_length: *mut u32, flags: *mut u32 },
     /// One datagram.
     SendTo { buffer: Buffer, remote: SocketAddr },
 }
@@ -93,12 +80,9 @@ impl Op {
     /// Whether part of the data has gone out, so that the stream would have a hole without the rest.
     fn is_cut(&self) -> bool {
         match self {
-            Self::Send { buffer, done }
-            | Self::Disconnect {
-                buffer,
-                done,
-                shut: false,
-            } => *done != 0 && *done < buffer.length,
+            Self::Send { buffer, done } | Self::Disconnect { buffer, done, shut: false } => {
+                *done != 0 && *done < buffer.length
+            }
             _ => false,
         }
     }
@@ -108,11 +92,7 @@ impl Op {
 pub fn failure(error: &io::Error) -> Status {
     if error.raw_os_error() == Some(libc::EFAULT) {
         // The machine has stopped: whoever completes the IRP leaves.
-        let _ = record(
-            &rules::BUFFER_GONE,
-            "the memory of a buffer that WSK has is not accessible",
-            Vec::new(),
-        );
+        let _ = record(&rules::BUFFER_GONE, "the memory of a buffer that WSK has is not accessible", Vec::new());
     }
     status::of_host(error)
 }
@@ -132,11 +112,8 @@ impl Socket {
     pub fn submit(self: &Arc<Self>, provider: &Arc<Provider>, request: Request, mut op: Op) -> Result<Status, Stopped> {
         let lane = op.lane();
         let mut inner = self.inner.lock();
-        let outcome = if inner.lanes[lane].is_empty() {
-            self.attempt(provider, &mut inner, &mut op)
-        } else {
-            Outcome::Wait
-        };
+        let outcome =
+            if inner.lanes[lane].is_empty() { self.attempt(provider, &mut inner, &mut op) } else { Outcome::Wait };
         match outcome {
             Outcome::Done(status, information) => {
                 drop(inner);
@@ -167,7 +144,11 @@ impl Socket {
             // Windows documents no state of a connection whose send was cancelled half-way. A reset tells the peer.
             inner.tear_down(provider, Phase::Failed(status::CONNECTION_ABORTED));
         }
-        if matches!(pending.op, Op::Connect { started: true, .. }) {
+        if matches!(pending.op, Op::Connect { made: true, .. })
+            && let Owner::Socket(socket) = &pending.request.owner
+        {
+            socket.discard(provider, inner);
+        } else if matches!(pending.op, Op::Connect { started: true, .. }) {
             inner.tear_down(provider, Phase::Failed(status::INVALID_DEVICE_STATE));
         }
         let (status, information) = pending.op.ended(status);
@@ -249,6 +230,12 @@ impl Socket {
         }
     }
 
+    /// Forgets a socket that no driver knows of.
+    pub fn discard(&self, provider: &Provider, inner: &mut Inner) {
+        inner.tear_down(provider, Phase::Failed(status::FILE_FORCED_CLOSED));
+        provider.sockets.lock().closed(self);
+    }
+
     /// Gives up everything that belongs to the host, and the IRPs with it.
     pub fn abandon(&self) {
         let mut inner = self.inner.lock();
@@ -289,11 +276,7 @@ impl Socket {
         }
         let close = {
             let mut inner = self.inner.lock();
-            if self.irps.load(Ordering::SeqCst) == 1 {
-                inner.close.take()
-            } else {
-                None
-            }
+            if self.irps.load(Ordering::SeqCst) == 1 { inner.close.take() } else { None }
         };
         if let Some(close) = close {
             provider.sockets.lock().closed(self);

@@ -17,12 +17,7 @@ use super::status::{self, Status};
 use super::{address, dispatch};
 use crate::rules::record;
 
-const BINDS: &[Category] = &[
-    Category::Listen,
-    Category::Connection,
-    Category::Stream,
-    Category::Datagram,
-];
+const BINDS: &[Category] = &[Category::Listen, Category::Connection, Category::Stream, Category::Datagram];
 const ACCEPTS: &[Category] = &[Category::Listen, Category::Stream];
 
 pub extern "win64" fn bind(
@@ -43,16 +38,10 @@ pub extern "win64" fn bind(
 }
 
 pub extern "win64" fn listen(socket: *mut sys::Socket, irp: *mut sys::Irp) -> Status {
-    dispatch::socket_call(
-        "WskListen",
-        socket,
-        &[Category::Stream],
-        irp,
-        |provider, socket, request| {
-            let status = start_listening(&mut socket.inner.lock());
-            provider.conclude(request, status, 0)
-        },
-    )
+    dispatch::socket_call("WskListen", socket, &[Category::Stream], irp, |provider, socket, request| {
+        let status = start_listening(&mut socket.inner.lock());
+        provider.conclude(request, status, 0)
+    })
 }
 
 pub extern "win64" fn accept(
@@ -79,13 +68,9 @@ pub extern "win64" fn inspect_complete(
     _action: sys::InspectAction,
     irp: *mut sys::Irp,
 ) -> Status {
-    dispatch::socket_call(
-        "WskInspectComplete",
-        socket,
-        &[Category::Listen],
-        irp,
-        |provider, _, request| provider.conclude(request, status::NOT_IMPLEMENTED, 0),
-    )
+    dispatch::socket_call("WskInspectComplete", socket, &[Category::Listen], irp, |provider, _, request| {
+        provider.conclude(request, status::NOT_IMPLEMENTED, 0)
+    })
 }
 
 impl Socket {
@@ -101,11 +86,7 @@ impl Socket {
             }
             Err(error) => return status::of_host(&error),
         }
-        if self.category == Category::Listen {
-            start_listening(inner)
-        } else {
-            status::SUCCESS
-        }
+        if self.category == Category::Listen { start_listening(inner) } else { status::SUCCESS }
     }
 
     /// Takes the next connection that has arrived.

@@ -185,9 +185,7 @@ pub struct State {
 
 impl Default for State {
     fn default() -> Self {
-        Self {
-            provider: Arc::new(Provider::default()),
-        }
+        Self { provider: Arc::new(Provider::default()) }
     }
 }
 
@@ -195,9 +193,7 @@ impl Machine {
     /// The machine's network.
     #[must_use]
     pub fn network(&self) -> Network {
-        Network {
-            machine: Arc::clone(&self.inner),
-        }
+        Network { machine: Arc::clone(&self.inner) }
     }
 }
 
@@ -273,9 +269,7 @@ impl Provider {
         live.extend(self.irps.lock().values().map(ToString::to_string));
         let lists = self.names.lock().lists();
         if lists != 0 {
-            live.push(format!(
-                "{lists} lists of WskGetAddressInfo that WskFreeAddressInfo was not called for"
-            ));
+            live.push(format!("{lists} lists of WskGetAddressInfo that WskFreeAddressInfo was not called for"));
         }
         live
     }
@@ -304,10 +298,7 @@ impl Provider {
     }
 
     /// A choice between two, from the machine's seed.
-    #[expect(
-        clippy::unused_self,
-        reason = "the seed is the machine's; the provider asks on behalf of its own"
-    )]
+    #[expect(clippy::unused_self, reason = "the seed is the machine's; the provider asks on behalf of its own")]
     fn coin(&self) -> bool {
         kernel::random() & 1 == 0
     }

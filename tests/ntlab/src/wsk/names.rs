@@ -123,11 +123,7 @@ impl Names {
     }
 
     fn resolve(&self, question: &Question) -> Result<Vec<SocketAddr>, Status> {
-        let port = question
-            .service
-            .as_deref()
-            .map_or(Some(0), port_of)
-            .ok_or(status::NO_MATCH)?;
+        let port = question.service.as_deref().map_or(Some(0), port_of).ok_or(status::NO_MATCH)?;
         let addresses = match question.node.as_deref() {
             None if question.flags & AI_PASSIVE != 0 => {
                 vec![Ipv6Addr::UNSPECIFIED.into(), Ipv4Addr::UNSPECIFIED.into()]
@@ -143,16 +139,8 @@ impl Names {
             question.family == 0
                 || question.family == i32::from(if ip.is_ipv4() { sys::AF_INET } else { sys::AF_INET6 })
         };
-        let found: Vec<_> = addresses
-            .into_iter()
-            .filter(wanted)
-            .map(|ip| SocketAddr::new(ip, port))
-            .collect();
-        if found.is_empty() {
-            Err(status::NO_MATCH)
-        } else {
-            Ok(found)
-        }
+        let found: Vec<_> = addresses.into_iter().filter(wanted).map(|ip| SocketAddr::new(ip, port)).collect();
+        if found.is_empty() { Err(status::NO_MATCH) } else { Ok(found) }
     }
 
     /// Makes the list for the driver.
@@ -162,12 +150,7 @@ impl Names {
         for (index, &address) in found.iter().enumerate().rev() {
             let family = if address.is_ipv4() { sys::AF_INET } else { sys::AF_INET6 };
             let name = if index == 0 && question.flags & AI_CANONNAME != 0 {
-                question
-                    .node
-                    .iter()
-                    .flat_map(|node| node.encode_utf16())
-                    .chain([0])
-                    .collect()
+                question.node.iter().flat_map(|node| node.encode_utf16()).chain([0]).collect()
             } else {
                 Vec::new()
             };
@@ -185,13 +168,7 @@ impl Names {
                     provider: null_mut(),
                     next,
                 },
-                address: sys::SockAddrIn6 {
-                    family,
-                    port: [0; 2],
-                    flow_info: 0,
-                    address: [0; 16],
-                    scope_id: 0,
-                },
+                address: sys::SockAddrIn6 { family, port: [0; 2], flow_info: 0, address: [0; 16], scope_id: 0 },
                 name,
             });
             node.info.address = (&raw mut node.address).cast();
@@ -221,12 +198,7 @@ impl Names {
 }
 
 fn port_of(service: &str) -> Option<u16> {
-    let known = || {
-        SERVICES
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(service))
-            .map(|&(_, port)| port)
-    };
+    let known = || SERVICES.iter().find(|(name, _)| name.eq_ignore_ascii_case(service)).map(|&(_, port)| port);
     service.parse().ok().or_else(known)
 }
 
@@ -293,11 +265,7 @@ pub extern "win64" fn get_name_info(
     irp: *mut sys::Irp,
 ) -> Status {
     dispatch::client_call("WskGetNameInfo", client, irp, |provider, _, request| {
-        let family = if length as usize >= address::length(sys::AF_INET6) {
-            sys::AF_INET6
-        } else {
-            sys::AF_INET
-        };
+        let family = if length as usize >= address::length(sys::AF_INET6) { sys::AF_INET6 } else { sys::AF_INET };
         if (length as usize) < address::length(sys::AF_INET) {
             return provider.conclude(request, status::INVALID_PARAMETER, 0);
         }
@@ -357,14 +325,7 @@ impl Provider {
         }
         request.mark_pending();
         if request.arm() {
-            names.pending.insert(
-                request.number,
-                Pending {
-                    request,
-                    question,
-                    result,
-                },
-            );
+            names.pending.insert(request.number, Pending { request, question, result });
         } else {
             self.finish_later(request.finish(status::CANCELLED, 0));
         }
@@ -374,9 +335,7 @@ impl Provider {
     /// Ends a pending look-up for its cancel routine.
     pub fn cancel_look_up(self: &Arc<Self>, number: u64) -> Result<(), Stopped> {
         let pending = self.names.lock().pending.remove(&number);
-        pending.map_or(Ok(()), |pending| {
-            self.complete(pending.request.finish(status::CANCELLED, 0))
-        })
+        pending.map_or(Ok(()), |pending| self.complete(pending.request.finish(status::CANCELLED, 0)))
     }
 
     /// Makes look-ups wait, or answers those that wait.
@@ -411,24 +370,11 @@ impl Provider {
     /// The names of an address and its port.
     fn names_of(&self, found: SocketAddr, flags: u32) -> (String, String) {
         let names = self.names.lock();
-        let known = || {
-            names
-                .known
-                .iter()
-                .find(|(_, addresses)| addresses.contains(&found.ip()))
-                .map(|(name, _)| name.clone())
-        };
+        let known =
+            || names.known.iter().find(|(_, addresses)| addresses.contains(&found.ip())).map(|(name, _)| name.clone());
         let host = if flags & NI_NUMERICHOST != 0 { None } else { known() };
-        let service = || {
-            SERVICES
-                .iter()
-                .find(|(_, port)| *port == found.port())
-                .map(|(name, _)| (*name).to_owned())
-        };
+        let service = || SERVICES.iter().find(|(_, port)| *port == found.port()).map(|(name, _)| (*name).to_owned());
         let port = if flags & NI_NUMERICSERV != 0 { None } else { service() };
-        (
-            host.unwrap_or_else(|| found.ip().to_string()),
-            port.unwrap_or_else(|| found.port().to_string()),
-        )
+        (host.unwrap_or_else(|| found.ip().to_string()), port.unwrap_or_else(|| found.port().to_string()))
     }
 }

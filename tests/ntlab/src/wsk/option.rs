@@ -16,13 +16,8 @@ use super::{dispatch, kernel, rules};
 use crate::call::{self, Stopped};
 use crate::rules::record;
 
-const ALL: &[Category] = &[
-    Category::Basic,
-    Category::Listen,
-    Category::Connection,
-    Category::Datagram,
-    Category::Stream,
-];
+const ALL: &[Category] =
+    &[Category::Basic, Category::Listen, Category::Connection, Category::Datagram, Category::Stream];
 
 /// `SOL_SOCKET`.
 pub const SOL_SOCKET: u32 = 0xffff;
@@ -69,12 +64,7 @@ pub extern "win64" fn control_socket(
     returned: *mut usize,
     irp: *mut sys::Irp,
 ) -> Status {
-    let buffers = Buffers {
-        input,
-        input_size,
-        output,
-        output_size,
-    };
+    let buffers = Buffers { input, input_size, output, output_size };
     if irp.is_null() {
         let outcome = without_irp(socket, request_type, code, level);
         if !returned.is_null() {
@@ -103,10 +93,7 @@ fn without_irp(
     if optional {
         return Ok(status::NOT_IMPLEMENTED);
     }
-    let message = format!(
-        "WskControlSocket for option {code:#x} of level {level:#x} on {} got no IRP",
-        call.socket
-    );
+    let message = format!("WskControlSocket for option {code:#x} of level {level:#x} on {} got no IRP", call.socket);
     Err(record(&rules::NO_IRP, message, Vec::new()))
 }
 
@@ -192,11 +179,7 @@ fn get(socket: &Socket, inner: &Inner, level: u32, code: u32) -> Result<u32, Sta
     match (level, code) {
         (SOL_SOCKET, SO_TYPE) => return Ok(if socket.tcp { sys::SOCK_STREAM } else { sys::SOCK_DGRAM }.into()),
         (SOL_SOCKET, SO_ERROR) => {
-            return Ok(if let Phase::Failed(status) = inner.phase {
-                status.cast_unsigned()
-            } else {
-                0
-            });
+            return Ok(if let Phase::Failed(status) = inner.phase { status.cast_unsigned() } else { 0 });
         }
         _ => {}
     }

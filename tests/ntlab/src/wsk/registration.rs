@@ -133,11 +133,7 @@ pub struct Call {
 impl Drop for Call {
     fn drop(&mut self) {
         let mut captures = self.client.captures.lock();
-        if let Some(index) = captures
-            .inside
-            .iter()
-            .position(|&inside| std::ptr::eq(inside, self.function))
-        {
+        if let Some(index) = captures.inside.iter().position(|&inside| std::ptr::eq(inside, self.function)) {
             captures.inside.swap_remove(index);
         }
     }
@@ -155,10 +151,7 @@ pub struct Table {
 impl Table {
     /// Registrations, and captures that are not released.
     pub fn counts(&self) -> (usize, usize) {
-        (
-            self.by_block.len(),
-            self.by_block.values().map(|client| client.captures.lock().count).sum(),
-        )
+        (self.by_block.len(), self.by_block.values().map(|client| client.captures.lock().count).sum())
     }
 
     /// One line for each registration.
@@ -203,10 +196,7 @@ impl Provider {
         }
         // SAFETY: the driver registered with this table, which it has to keep.
         if unsafe { DispatchCopy::read(client.dispatch as *const sys::ClientDispatch) } != client.copy {
-            let message = format!(
-                "{function} found the client's dispatch table {:#x} changed",
-                client.dispatch
-            );
+            let message = format!("{function} found the client's dispatch table {:#x} changed", client.dispatch);
             return Err(record(&rules::REGISTRATION_CHANGED, message, Vec::new()));
         }
         Ok(client)
@@ -237,11 +227,7 @@ impl Provider {
             irps: AtomicUsize::new(0),
         });
         let pointer = client.pointer();
-        let contents = sys::Registration {
-            state: MARK | client.number,
-            context: pointer.cast::<c_void>(),
-            lock: 0,
-        };
+        let contents = sys::Registration { state: MARK | client.number, context: pointer.cast::<c_void>(), lock: 0 };
         // SAFETY: the driver passes the block for this registration.
         unsafe { block.write(contents) };
         let mut table = self.registrations.lock();
@@ -284,10 +270,7 @@ impl Provider {
                 captures.count += 1;
                 drop(captures);
                 drop(state);
-                let found = sys::ProviderNpi {
-                    client: client.pointer(),
-                    dispatch: dispatch::provider_dispatch(),
-                };
+                let found = sys::ProviderNpi { client: client.pointer(), dispatch: dispatch::provider_dispatch() };
                 // SAFETY: the driver passes a place for the NPI.
                 unsafe { npi.write(found) };
                 return Ok(status::SUCCESS);
@@ -375,14 +358,9 @@ struct Characteristics {
 }
 
 extern "win64" fn query_characteristics(block: *mut sys::Registration, place: *mut Characteristics) -> Status {
-    let outcome = kernel::provider()
-        .registered("WskQueryProviderCharacteristics", block)
-        .map(drop);
+    let outcome = kernel::provider().registered("WskQueryProviderCharacteristics", block).map(drop);
     call::or_escape(outcome);
-    let found = Characteristics {
-        highest_version: sys::VERSION_1_0,
-        lowest_version: sys::VERSION_1_0,
-    };
+    let found = Characteristics { highest_version: sys::VERSION_1_0, lowest_version: sys::VERSION_1_0 };
     // SAFETY: the driver passes a place for the characteristics.
     unsafe { place.write(found) };
     status::SUCCESS

@@ -110,11 +110,7 @@ impl Request {
     pub fn mark_pending(&self) {
         let location = self.location();
         location.Control.set(location.Control.get() | nt::SL_PENDING_RETURNED);
-        irp::history(
-            self.irp,
-            "marked pending by WSK, control",
-            location.Control.get().into(),
-        );
+        irp::history(self.irp, "marked pending by WSK, control", location.Control.get().into());
     }
 
     /// Lets the IRP be cancelled. False: it has been cancelled already, and the caller still has it.
@@ -134,12 +130,7 @@ impl Request {
 
     /// The result of the IRP, once.
     pub fn finish(self, status: Status, information: usize) -> Finished {
-        Finished {
-            request: self,
-            status,
-            information,
-            hold: 0,
-        }
+        Finished { request: self, status, information, hold: 0 }
     }
 }
 
@@ -186,18 +177,23 @@ impl Provider {
         irp::history(irp, function, irp as usize);
 
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let found = Record {
-            owner: owner.clone(),
-            number,
-            function,
-            since: Instant::now(),
-        };
+        let found = Record { owner: owner.clone(), number, function, since: Instant::now() };
         self.irps.lock().insert(irp as usize, found);
         owner.client().irp_taken();
         if let Owner::Socket(socket) = &owner {
             socket.irp_taken();
         }
         Ok(Request { irp, owner, number })
+    }
+
+    /// Makes an IRP of the client one of a socket that it has made.
+    pub fn pass_to_socket(&self, mut request: Request, socket: &Arc<Socket>) -> Request {
+        request.owner = Owner::Socket(Arc::clone(socket));
+        if let Some(found) = self.irps.lock().get_mut(&request.address()) {
+            found.owner = request.owner.clone();
+        }
+        socket.irp_taken();
+        request
     }
 
     /// Ends an IRP inside the call that brought it: completes it now, or leaves that to the network thread.
@@ -221,12 +217,7 @@ impl Provider {
 
     /// Completes an IRP on this thread. The caller holds no lock.
     pub fn complete(self: &Arc<Self>, finished: Finished) -> Result<(), Stopped> {
-        let Finished {
-            request,
-            status,
-            information,
-            ..
-        } = finished;
+        let Finished { request, status, information, .. } = finished;
         self.irps.lock().remove(&request.address());
         request.irp().set_status(status, information);
         let Request { irp, owner, .. } = request;
@@ -251,16 +242,8 @@ fn cancel(irp: *mut nt::IRP) -> Result<(), Stopped> {
     let provider = kernel::provider();
     let found = provider.irps.lock().get(&(irp as usize)).cloned();
     match found {
-        Some(Record {
-            owner: Owner::Socket(socket),
-            number,
-            ..
-        }) => socket.cancel(&provider, number),
-        Some(Record {
-            owner: Owner::Client(_),
-            number,
-            ..
-        }) => provider.cancel_look_up(number),
+        Some(Record { owner: Owner::Socket(socket), number, .. }) => socket.cancel(&provider, number),
+        Some(Record { owner: Owner::Client(_), number, .. }) => provider.cancel_look_up(number),
         None => Ok(()),
     }
 }

@@ -64,11 +64,7 @@ pub enum Phase {
 impl Phase {
     /// What an operation gets that this phase does not allow.
     pub fn refusal(self) -> Status {
-        if let Self::Failed(status) = self {
-            status
-        } else {
-            status::INVALID_DEVICE_STATE
-        }
+        if let Self::Failed(status) = self { status } else { status::INVALID_DEVICE_STATE }
     }
 }
 
@@ -149,11 +145,7 @@ pub struct Call {
 impl Drop for Call {
     fn drop(&mut self) {
         let mut uses = self.socket.uses.lock();
-        if let Some(index) = uses
-            .inside
-            .iter()
-            .position(|&inside| std::ptr::eq(inside, self.function))
-        {
+        if let Some(index) = uses.inside.iter().position(|&inside| std::ptr::eq(inside, self.function)) {
             uses.inside.swap_remove(index);
         }
     }
@@ -174,18 +166,11 @@ impl Socket {
     fn enter(self: &Arc<Self>, function: &'static str, closes: bool) -> Result<Call, Stopped> {
         let mut uses = self.uses.lock();
         let broken = if uses.closing {
-            let rule = if closes {
-                &rules::CLOSE_TWICE
-            } else {
-                &rules::USE_AFTER_CLOSE
-            };
+            let rule = if closes { &rules::CLOSE_TWICE } else { &rules::USE_AFTER_CLOSE };
             Some((rule, format!("{function} was called on {self}, which is being closed")))
         } else if closes && !uses.inside.is_empty() {
             let inside = uses.inside.join(", ");
-            Some((
-                &rules::CLOSE_OVERLAPS_CALL,
-                format!("{function} was called on {self} inside {inside}"),
-            ))
+            Some((&rules::CLOSE_OVERLAPS_CALL, format!("{function} was called on {self} inside {inside}")))
         } else {
             None
         };
@@ -196,10 +181,7 @@ impl Socket {
         uses.closing |= closes;
         uses.inside.push(function);
         drop(uses);
-        Ok(Call {
-            socket: Arc::clone(self),
-            function,
-        })
+        Ok(Call { socket: Arc::clone(self), function })
     }
 }
 
@@ -239,10 +221,7 @@ impl Table {
 
     /// One line for each socket that is not closed.
     pub fn live(&self) -> Vec<String> {
-        self.by_number
-            .values()
-            .map(|socket| format!("{socket}, not closed"))
-            .collect()
+        self.by_number.values().map(|socket| format!("{socket}, not closed")).collect()
     }
 
     /// Forgets a socket whose close is about to complete.
@@ -272,9 +251,7 @@ impl Provider {
         table.last += 1;
         let number = table.last;
         self.network().watch(host.fd(), number)?;
-        let object = Box::new(sys::Socket {
-            dispatch: dispatch::of(new.category),
-        });
+        let object = Box::new(sys::Socket { dispatch: dispatch::of(new.category) });
         let address = std::ptr::from_ref(&*object) as usize;
         table.objects.push(object);
         let inner = Inner {
@@ -319,22 +296,10 @@ impl Provider {
         };
         match entry {
             Ok(found) if categories.contains(&found.category) => found.enter(function, closes),
-            Ok(found) => Err(record(
-                &rules::UNKNOWN_SOCKET,
-                format!("{function} was called on {found}"),
-                Vec::new(),
-            )),
+            Ok(found) => Err(record(&rules::UNKNOWN_SOCKET, format!("{function} was called on {found}"), Vec::new())),
             Err(Some(was)) => {
-                let rule = if closes {
-                    &rules::CLOSE_TWICE
-                } else {
-                    &rules::USE_AFTER_CLOSE
-                };
-                Err(record(
-                    rule,
-                    format!("{function} was called on the closed {was}"),
-                    Vec::new(),
-                ))
+                let rule = if closes { &rules::CLOSE_TWICE } else { &rules::USE_AFTER_CLOSE };
+                Err(record(rule, format!("{function} was called on the closed {was}"), Vec::new()))
             }
             Err(None) => {
                 let message = format!("{function} was called on {socket:p}, which WSK did not give out");

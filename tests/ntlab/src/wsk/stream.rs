@@ -34,7 +34,7 @@ pub extern "win64" fn connect(
         // SAFETY: the driver passes a SOCKADDR of the socket's family.
         let remote = unsafe { address::read(remote, socket.family) };
         match remote.and_then(|remote| address::inside_the_lab(remote, status::NETWORK_UNREACHABLE)) {
-            Ok(remote) => socket.submit(provider, request, Op::Connect { remote, started: false }),
+            Ok(remote) => socket.submit(provider, request, Op::Connect { remote, started: false, made: false }),
             Err(status) => provider.conclude(request, status, 0),
         }
     })
@@ -66,22 +66,10 @@ pub extern "win64" fn receive(
         let buffer = unsafe { Buffer::read("WskReceive", buffer) }?;
         let (all, drain) = (flags & sys::FLAG_WAITALL != 0, flags & sys::FLAG_DRAIN != 0);
         if drain && (all || buffer.length != 0) {
-            let message = format!(
-                "WskReceive got flags {flags:#x} and a buffer of {} bytes",
-                buffer.length
-            );
+            let message = format!("WskReceive got flags {flags:#x} and a buffer of {} bytes", buffer.length);
             return Err(record(&rules::DRAIN_WITH_BUFFER, message, Vec::new()));
         }
-        socket.submit(
-            provider,
-            request,
-            Op::Receive {
-                buffer,
-                done: 0,
-                all,
-                drain,
-            },
-        )
+        socket.submit(provider, request, Op::Receive { buffer, done: 0, all, drain })
     })
 }
 
@@ -125,15 +113,7 @@ impl Socket {
         };
         match refusal {
             Some(status) => provider.conclude(request, status, 0),
-            None => self.submit(
-                provider,
-                request,
-                Op::Disconnect {
-                    buffer,
-                    done: 0,
-                    shut: false,
-                },
-            ),
+            None => self.submit(provider, request, Op::Disconnect { buffer, done: 0, shut: false }),
         }
     }
 
@@ -141,24 +121,23 @@ impl Socket {
     pub fn attempt(self: &Arc<Self>, provider: &Arc<Provider>, inner: &mut Inner, op: &mut Op) -> Outcome {
         match op {
             Op::Accept { local, remote } => self.accept(provider, inner, *local, *remote),
-            Op::Connect { remote, started } => connect_some(inner, *remote, started),
+            Op::Connect { remote, started, made } => match connect_some(inner, *remote, started) {
+                Outcome::Done(status::SUCCESS, _) if *made => Outcome::Done(status::SUCCESS, self.object() as usize),
+                Outcome::Done(status, _) if *made => {
+                    self.discard(provider, inner);
+                    Outcome::Done(status, 0)
+                }
+                outcome => outcome,
+            },
             Op::Send { buffer, done } => match send_some(provider, inner, buffer, done) {
                 Ok(()) => Outcome::Done(status::SUCCESS, buffer.length),
                 Err(outcome) => outcome,
             },
             Op::Disconnect { buffer, done, shut } => self.disconnect_some(provider, inner, buffer, done, shut),
-            Op::Receive {
-                buffer,
-                done,
-                all,
-                drain,
-            } => receive_some(provider, inner, buffer, done, *all, *drain),
-            Op::ReceiveFrom {
-                buffer,
-                remote,
-                control_length,
-                flags,
-            } => Self::receive_from(provider, inner, buffer, *remote, *control_length, *flags),
+            Op::Receive { buffer, done, all, drain } => receive_some(provider, inner, buffer, done, *all, *drain),
+            Op::ReceiveFrom { buffer, remote, control_length, flags } => {
+                Self::receive_from(provider, inner, buffer, *remote, *control_length, *flags)
+            }
             Op::SendTo { buffer, remote } => Self::send_to(provider, inner, buffer, *remote),
         }
     }
@@ -274,10 +253,7 @@ fn receive_some(
             Ok(_) if drain => {}
             Ok(count) => {
                 *done += count;
-                provider
-                    .totals
-                    .bytes_received
-                    .fetch_add(count as u64, Ordering::Relaxed);
+                provider.totals.bytes_received.fetch_add(count as u64, Ordering::Relaxed);
                 if !all || *done == buffer.length {
                     return Outcome::Done(status::SUCCESS, *done);
                 }
@@ -286,11 +262,7 @@ fn receive_some(
             Err(error) => {
                 let outcome = failed(inner, &error);
                 // Data that has arrived is not taken back; the next IRP tells of the error.
-                return if *done == 0 {
-                    outcome
-                } else {
-                    Outcome::Done(status::SUCCESS, *done)
-                };
+                return if *done == 0 { outcome } else { Outcome::Done(status::SUCCESS, *done) };
             }
         }
     }

@@ -46,11 +46,7 @@ impl Network {
 
     /// Asks the host for news of a socket.
     pub fn watch(&self, fd: RawFd, number: usize) -> io::Result<()> {
-        self.registry.register(
-            &mut SourceFd(&fd),
-            Token(number),
-            Interest::READABLE | Interest::WRITABLE,
-        )
+        self.registry.register(&mut SourceFd(&fd), Token(number), Interest::READABLE | Interest::WRITABLE)
     }
 
     /// Asks again soon whether the socket's FIN has been acknowledged.
@@ -156,9 +152,7 @@ fn complete_some(provider: &Arc<Provider>, held: &mut Vec<Finished>) -> Result<(
     if order == Order::Any {
         shuffle(held);
     }
-    let (due, rest) = std::mem::take(held)
-        .into_iter()
-        .partition(|finished| finished.hold == 0);
+    let (due, rest) = std::mem::take(held).into_iter().partition(|finished| finished.hold == 0);
     *held = rest;
     for finished in held.iter_mut() {
         finished.hold -= 1;

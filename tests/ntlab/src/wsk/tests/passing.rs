@@ -100,8 +100,7 @@ extern "win64" fn entry(driver: *mut nt::DRIVER_OBJECT, _path: *const nt::UNICOD
     let (_device_units, device_name) = wide(r"\Device\Passing");
     let (_link_units, link_name) = wide(r"\DosDevices\Passing");
     let mut device = null_mut();
-    let created =
-        IoCreateDevice(driver, size_of::<AtomicUsize>() as u32, &raw const device_name, 0x8000, 0, 0, &raw mut device);
+    let created = IoCreateDevice(driver, 8, &raw const device_name, 0x8000, 0, 0, &raw mut device);
     assert_eq!(created, status::SUCCESS);
     assert_eq!(IoCreateSymbolicLink(&raw const link_name, &raw const device_name), status::SUCCESS);
     DEVICE.set(device);

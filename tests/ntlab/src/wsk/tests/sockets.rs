@@ -551,3 +551,45 @@ fn what_is_not_done_yet_completes_its_irp() {
         client.end();
     });
 }
+
+#[test]
+fn a_socket_is_made_bound_and_connected_in_one_call_or_not_at_all() {
+    each_seed(|machine| {
+        run(machine, || {
+            let client = Client::new();
+            let (listener, address) = peer();
+            let connect = |remote: SocketAddr| {
+                let (mut local, mut remote) = (Place::of("0.0.0.0:0".parse().unwrap()), Place::of(remote));
+                let io = Io::new();
+                // SAFETY: the arguments are those of WskSocketConnect.
+                let returned = unsafe {
+                    client.dispatch().socket_connect.unwrap()(
+                        client.npi.client,
+                        sys::SOCK_STREAM,
+                        sys::IPPROTO_TCP,
+                        local.pointer(),
+                        remote.pointer(),
+                        0,
+                        std::ptr::null_mut(),
+                        std::ptr::null(),
+                        std::ptr::null_mut(),
+                        std::ptr::null_mut(),
+                        std::ptr::null_mut(),
+                        io.irp(),
+                    )
+                };
+                settle(returned, io)
+            };
+            let (status, object) = connect(address);
+            assert_eq!(status, status::SUCCESS);
+            let socket = Sock { object: object as *mut sys::Socket, family: sys::AF_INET };
+            assert_eq!(socket.remote(), Ok(address));
+            socket.close();
+            drop(listener);
+            assert_eq!(connect(address), (status::CONNECTION_REFUSED, 0));
+            assert_eq!(connect("192.0.2.1:1".parse().unwrap()), (status::NETWORK_UNREACHABLE, 0));
+            assert_eq!(machine.network().counters().sockets, 0);
+            client.end();
+        });
+    });
+}
