@@ -36,8 +36,6 @@ pub(crate) type AtEnd = fn(&Inner, PVOID) -> Result<bool, Stopped>;
 pub(crate) struct Header {
     kind: Cell<Kind>,
     references: AtomicI64,
-    /// References that drivers took and have not given back.
-    taken: AtomicI64,
     at_end: Cell<Option<AtEnd>>,
     /// What the lab keeps for it.
     pub(crate) context: AtomicUsize,
@@ -62,10 +60,12 @@ static PS_THREAD_TYPE: TypePointer = TypePointer(&raw const TYPES[Kind::Thread a
 static PS_PROCESS_TYPE: TypePointer = TypePointer(&raw const TYPES[Kind::Process as usize]);
 static EX_EVENT_OBJECT_TYPE: TypePointer = TypePointer(&raw const TYPES[0]);
 
-/// Kernel handles of one machine.
+/// Kernel handles of one machine, and the references that drivers hold.
 #[derive(Default)]
 pub(crate) struct Handles {
     open: Mutex<HashMap<usize, usize>>,
+    /// References that drivers took and have not given back, by object.
+    taken: Mutex<HashMap<usize, usize>>,
     next: AtomicUsize,
 }
 
@@ -78,13 +78,28 @@ impl Handles {
         handle
     }
 
-    fn object(&self, handle: usize) -> Option<PVOID> {
+    /// The object of a kernel handle.
+    pub(crate) fn object(&self, handle: usize) -> Option<PVOID> {
         self.open.lock().get(&handle).map(|&object| object as PVOID)
     }
 
-    /// Handles that are open, one line each.
+    /// Handles that are open and references that are held, one line each.
     pub(crate) fn live(&self) -> Vec<String> {
-        self.open.lock().iter().map(|(handle, object)| format!("handle {handle:#x} of object {object:#x}")).collect()
+        let mut live: Vec<String> = Vec::new();
+        live.extend(self.open.lock().iter().map(|(handle, object)| format!("handle {handle:#x} of {object:#x}")));
+        live.extend(self.taken.lock().iter().map(|(object, count)| format!("{count} references to {object:#x}")));
+        live
+    }
+
+    /// Notes that a driver gives a reference back; false when it holds none.
+    fn give_back(&self, object: PVOID) -> bool {
+        let mut taken = self.taken.lock();
+        let Some(count) = taken.get_mut(&(object as usize)) else { return false };
+        *count -= 1;
+        if *count == 0 {
+            taken.remove(&(object as usize));
+        }
+        true
     }
 }
 
@@ -98,7 +113,6 @@ impl Inner {
         let header = Header {
             kind: Cell::new(kind),
             references: AtomicI64::new(1),
-            taken: AtomicI64::new(0),
             at_end: Cell::new(at_end),
             context: AtomicUsize::new(0),
         };
@@ -161,11 +175,6 @@ impl Inner {
         self.pool.free_internal(object as usize - HEADER_SIZE)
     }
 
-    /// References that drivers took to `object` and have not given back.
-    pub(crate) fn taken_references(&self, object: PVOID) -> i64 {
-        self.object(object).map_or(0, |header| header.taken.load(Ordering::Relaxed))
-    }
-
     /// Closes a kernel handle.
     pub(crate) fn close_handle(&self, handle: usize) -> Result<(), Stopped> {
         let object = self.handles.open.lock().remove(&handle);
@@ -179,7 +188,7 @@ impl Inner {
 fn take(object: PVOID, kind: Option<Kind>, what: &str) {
     let machine = machine::current();
     let header = machine.require_object(object, kind, what);
-    header.taken.fetch_add(1, Ordering::Relaxed);
+    *machine.handles.taken.lock().entry(object as usize).or_default() += 1;
     header.references.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -191,7 +200,7 @@ extern "win64" fn reference_object(object: PVOID) -> i64 {
 extern "win64" fn dereference_object(object: PVOID) -> i64 {
     let machine = machine::current();
     let header = machine.require_object(object, None, "ObDereferenceObject");
-    if header.taken.fetch_sub(1, Ordering::Relaxed) <= 0 {
+    if !machine.handles.give_back(object) {
         let message = format!("ObDereferenceObject of {object:p} without a reference of the driver's");
         rules::violate(&rules::BAD_OBJECT, message, Vec::new());
     }
