@@ -71,7 +71,7 @@ fn issue(listener: &Entry<'_>, mut irp: Irp) {
         Ok(reserved) => reserved,
         Err(status) => return fail(listener, irp, status),
     };
-    let (operation, wsk) = match listener.begin(Kind::Accept, |_| Ok(())) {
+    let (operation, wsk) = match listener.begin(Kind::Accept, &irp, |_| Ok(())) {
         Ok(begun) => begun,
         Err(status) => {
             reserved.discard();

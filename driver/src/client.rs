@@ -10,7 +10,7 @@ use crate::worker::Work;
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use wdk_sys::NTSTATUS;
+use wdk_sys::{FILE_OBJECT, NTSTATUS};
 use wsk::Passive;
 use wskclient_abi::{Kind, Provider, WsaError};
 use wskclient_lifecycle::{Ledger, Lifecycle, Released, Share};
@@ -184,20 +184,21 @@ impl Handle {
         self.dead.load(Ordering::Acquire)
     }
 
-    /// The last user-mode handle is closed: `IRP_MJ_CLEANUP`, or `IRP_MJ_CLOSE` where the system sends no cleanup. What the handle
-    /// still holds is given back, and what waits through it is cancelled (contract: WSP-8).
-    pub fn die(&self) {
+    /// The last user-mode handle of `file` is closed: `IRP_MJ_CLEANUP`, or `IRP_MJ_CLOSE` where the system sends no cleanup. What
+    /// the handle still holds is given back (contract: WSP-8), and the requests that came through it are cancelled.
+    pub fn die(&self, file: *const FILE_OBJECT) {
         if self.dead.swap(true, Ordering::AcqRel) {
             return;
         }
         self.client.driver().handle_died(&self.client);
         for provider in Provider::ALL {
             let instance = self.client.instance(provider);
-            instance.cancel_waiting(self);
+            instance.cancel_requests_of(file);
             let released = instance.event(self, Lifecycle::handle_died);
             if released == Released::Last {
                 instance.begin_teardown(&self.client);
             }
         }
+        self.client.table.for_each(|socket| socket.cancel_requests_of(file));
     }
 }

@@ -59,7 +59,7 @@ unsafe extern "C" fn cleanup(_device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTST
     // SAFETY: called by the I/O manager.
     let irp = unsafe { Irp::from_dispatch(irp) };
     if let Some(handle) = handle_of(&irp) {
-        handle.die();
+        handle.die(irp.file_object());
     }
     irp.complete(STATUS_SUCCESS, 0)
 }
@@ -70,7 +70,7 @@ unsafe extern "C" fn close(_device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTAT
     let irp = unsafe { Irp::from_dispatch(irp) };
     let file = irp.file_object();
     if let Some(handle) = handle_of(&irp) {
-        handle.die();
+        handle.die(file);
         // SAFETY: the file object is there until the close completes.
         unsafe { (*file).FsContext = core::ptr::null_mut() };
         // SAFETY: the reference that `create` gave up; no request comes through the file object any more.

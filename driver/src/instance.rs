@@ -14,7 +14,7 @@ use crate::socket::Socket;
 use crate::table::MAX_SOCKETS;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
-use wdk_sys::NTSTATUS;
+use wdk_sys::{FILE_OBJECT, NTSTATUS};
 use wsk::Passive;
 use wskclient_abi::{
     CatalogEntry, HIGHEST_VERSION, Kind, Provider, STATUS_PENDING, STATUS_SUCCESS, Startup, StartupReply,
@@ -137,10 +137,10 @@ impl Instance {
         client.queue_work();
     }
 
-    /// Cancels what waits through a dead handle.
-    pub fn cancel_waiting(&self, handle: &Handle) {
+    /// Cancels what waits and came through a file object.
+    pub fn cancel_requests_of(&self, file: *const FILE_OBJECT) {
         for queue in [&self.startups, &self.cleanups] {
-            while let Some(parked) = queue.pop_of(handle) {
+            while let Some(parked) = queue.pop_of(file) {
                 parked.complete(WsaError::OperationAborted.status(), 0);
             }
         }

@@ -42,6 +42,11 @@ impl Irp {
         self.0
     }
 
+    /// The IRP, still owned.
+    pub const fn as_raw(&self) -> NonNull<IRP> {
+        self.0
+    }
+
     /// The control code and the lengths of input and output, bytes, of an `IRP_MJ_DEVICE_CONTROL`.
     pub fn device_control(&self) -> (ULONG, usize, usize) {
         // SAFETY: at our location (invariant).

@@ -104,15 +104,33 @@ pub unsafe fn io_status(irp: NonNull<IRP>) -> (NTSTATUS, usize) {
     (status, usize::try_from(block.Information).unwrap_or(0))
 }
 
+/// Writes the IRP's status and information.
+///
+/// # Safety
+/// This driver owns the IRP.
+pub unsafe fn set_io_status(irp: NonNull<IRP>, status: NTSTATUS, information: usize) {
+    // SAFETY: the owner may write.
+    let block = unsafe { &mut (*irp.as_ptr()).IoStatus };
+    block.__bindgen_anon_1.Status = status;
+    block.Information = information as wdk_sys::ULONG_PTR;
+}
+
+/// `IoCancelIrp`. `<= DISPATCH_LEVEL`, with no lock held.
+///
+/// # Safety
+/// The IRP does not complete during the call.
+pub unsafe fn cancel(irp: NonNull<IRP>) {
+    // SAFETY: the caller's promise.
+    let _a_routine_was_called = unsafe { ntddk::IoCancelIrp(irp.as_ptr()) };
+}
+
 /// Completes the IRP: from here on it is the I/O manager's. `<= DISPATCH_LEVEL`, with no lock held.
 ///
 /// # Safety
 /// This driver owns the IRP; no cancel routine is set.
 pub unsafe fn complete(irp: NonNull<IRP>, status: NTSTATUS, information: usize) {
     // SAFETY: the owner may write.
-    let block = unsafe { &mut (*irp.as_ptr()).IoStatus };
-    block.__bindgen_anon_1.Status = status;
-    block.Information = information as wdk_sys::ULONG_PTR;
+    unsafe { set_io_status(irp, status, information) };
     // SAFETY: the caller's promise.
     unsafe { ntddk::IofCompleteRequest(irp.as_ptr(), NO_INCREMENT) };
 }

@@ -5,50 +5,68 @@ use crate::list::Links;
 use crate::nt;
 use crate::pool::Ref;
 use crate::socket::Socket;
+use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::mem::take;
-use core::ptr::{NonNull, null_mut};
-use wdk_sys::{DEVICE_OBJECT, IRP, NTSTATUS};
+use core::ptr::{NonNull, null, null_mut};
+use core::sync::atomic::{AtomicBool, Ordering};
+use wdk_sys::{DEVICE_OBJECT, FILE_OBJECT, IRP, NTSTATUS};
 use wsk::sys;
 use wskclient_abi::{Kind, STATUS_PENDING};
-use wskclient_lifecycle::{Claim, Completed, Returned};
+use wskclient_lifecycle::{Arrived, Claim, Ended, Returned};
 
 /// A record of a socket's, linked into the socket's pending set while the request is out. It comes from the socket and goes back
 /// there: no pool is touched.
 ///
 /// # Invariants
-/// - `links` is in one of the socket's two lists, or in none between the completion and the return of the call.
-/// - From [`begin`](Self::begin) until both the completion routine and the caller have come by ([`Claim`]), nobody else uses it.
+/// - `links` is in one of the socket's two lists, or in none between the end of the request and the return of the call.
+/// - From [`begin`](Self::begin) until the request has been ended and the call has returned ([`Claim`]), nobody else uses it.
+///   Of that time `buffer` and `kept` are the caller's up to the WSK call, and then `kept` is the ending party's.
 #[repr(C)]
 pub struct Operation {
     links: Links,
-    socket: Option<Ref<Socket>>,
-    reserved: Option<Ref<Socket>>,
-    buffer: sys::Buf,
+    kept: UnsafeCell<Kept>,
+    buffer: UnsafeCell<sys::Buf>,
+    irp: Option<NonNull<IRP>>,
+    file: *const FILE_OBJECT,
     kind: Kind,
     claim: Claim,
+    cancelled: AtomicBool,
 }
 
-/// What a pending request may cost (`cargo lab bench` measures it).
-const _: () = assert!(size_of::<Operation>() <= 112);
+/// What a pending request keeps alive.
+#[derive(Default)]
+struct Kept {
+    socket: Option<Ref<Socket>>,
+    /// The socket that an accept will fill.
+    reserved: Option<Ref<Socket>>,
+}
+
+/// What a pending request may cost in all, with its pool header (`cargo lab bench` is to measure it).
+const _: () = assert!(size_of::<Operation>() + 16 <= 128);
 
 impl Operation {
     /// A record in no list.
     pub const fn new() -> Self {
         Self {
             links: Links::new(),
-            socket: None,
-            reserved: None,
-            buffer: sys::Buf { mdl: null_mut(), offset: 0, length: 0 },
+            kept: UnsafeCell::new(Kept { socket: None, reserved: None }),
+            buffer: UnsafeCell::new(sys::Buf { mdl: null_mut(), offset: 0, length: 0 }),
+            irp: None,
+            file: null(),
             kind: Kind::Send,
             claim: Claim::new(),
+            cancelled: AtomicBool::new(false),
         }
     }
 
-    /// Makes the record that of a new request.
-    pub fn begin(&mut self, socket: Ref<Socket>, kind: Kind) {
-        self.socket = Some(socket);
+    /// Makes the record that of a new request, which came with `irp`.
+    pub fn begin(&mut self, socket: Ref<Socket>, kind: Kind, irp: &Irp) {
+        self.kept.get_mut().socket = Some(socket);
+        self.irp = Some(irp.as_raw());
+        self.file = irp.file_object();
         self.kind = kind;
+        *self.cancelled.get_mut() = false;
         self.claim.renew();
     }
 
@@ -56,6 +74,11 @@ impl Operation {
     pub const fn from_links(links: NonNull<Links>) -> NonNull<Self> {
         const { assert!(core::mem::offset_of!(Operation, links) == 0) };
         links.cast()
+    }
+
+    /// Holds the record, to cancel its request, if it came through `file`, was not cancelled before, and has not come back.
+    pub fn hold_for_cancel(&self, file: *const FILE_OBJECT) -> bool {
+        self.file == file && !self.cancelled.swap(true, Ordering::Relaxed) && self.claim.hold()
     }
 }
 
@@ -85,33 +108,36 @@ impl Outgoing {
 
     /// Describes the data of the request, for the call.
     pub fn buffer(&mut self, mdl: NonNull<wdk_sys::MDL>, length: usize) -> NonNull<sys::Buf> {
-        // SAFETY: nobody else uses the record (its invariant).
-        let operation = unsafe { self.operation.as_mut() };
-        operation.buffer = sys::Buf { mdl: mdl.as_ptr().cast(), offset: 0, length };
-        NonNull::from(&mut operation.buffer)
+        // SAFETY: begun (invariant), and the caller's before the call.
+        let buffer = unsafe { &mut *self.operation.as_ref().buffer.get() };
+        *buffer = sys::Buf { mdl: mdl.as_ptr().cast(), offset: 0, length };
+        NonNull::from(buffer)
     }
 
     /// Keeps the socket that an accept will fill.
     pub fn reserve(&mut self, socket: Ref<Socket>) {
-        // SAFETY: nobody else uses the record (its invariant).
-        unsafe { self.operation.as_mut() }.reserved = Some(socket);
+        // SAFETY: the record stays (invariant).
+        let operation = unsafe { self.operation.as_ref() };
+        // SAFETY: the caller's before the call.
+        let kept = unsafe { &mut *operation.kept.get() };
+        kept.reserved = Some(socket);
     }
 
     /// The call has returned `status`. Returns what the dispatch routine returns.
     pub fn called(self, socket: &Socket, status: NTSTATUS) -> NTSTATUS {
         // SAFETY: the record stays until this party has come by.
-        let claim = unsafe { &(*self.operation.as_ptr()).claim };
+        let claim = &unsafe { self.operation.as_ref() }.claim;
         match claim.returned(status == STATUS_PENDING) {
             Returned::Outstanding => {}
-            // SAFETY: both parties have come by.
+            // SAFETY: the request has been ended, and the call has returned.
             Returned::Finished => unsafe { socket.recycle(self.operation) },
             Returned::NeverTaken => {
                 // SAFETY: the IRP never left.
-                let irp = unsafe { Irp::from_raw(self.irp) };
-                // SAFETY: the routine won't run, so this is the record's only user.
-                unsafe { conclude(self.operation, irp, status.min(-1), 0) };
-                // SAFETY: as above.
-                unsafe { socket.recycle(self.operation) };
+                unsafe { nt::set_io_status(self.irp, status.min(-1), 0) };
+                if claim.arrived() == Arrived::End {
+                    // SAFETY: told to.
+                    unsafe { end(self.operation) };
+                }
             }
         }
         STATUS_PENDING
@@ -120,41 +146,58 @@ impl Outgoing {
 
 /// WSK's completion of a request. At any IRQL up to `DISPATCH_LEVEL`, on any thread, perhaps inside the call.
 ///
-/// It completes the IRP itself and keeps it from the system's walk: so the socket's pending set, and with it the teardown, can't run
-/// dry before the IRP is really complete (contract: WSP-7).
-unsafe extern "C" fn completed(_device: *mut DEVICE_OBJECT, irp: *mut IRP, context: *mut c_void) -> NTSTATUS {
+/// It keeps the IRP from the system's walk and completes it itself: so the socket's pending set, and with it the teardown, can't run
+/// dry before the IRP is really complete (contract: WSP-7), and a canceller's IRP can't complete under it.
+unsafe extern "C" fn completed(_device: *mut DEVICE_OBJECT, _irp: *mut IRP, context: *mut c_void) -> NTSTATUS {
     // SAFETY: the record, by `Outgoing::new`.
     let operation: NonNull<Operation> = unsafe { NonNull::new_unchecked(context.cast()) };
-    // SAFETY: the I/O manager gives no null IRP.
-    let irp = unsafe { nt::non_null(irp) };
-    // SAFETY: completed by the lower driver, so ours again.
-    let (status, information) = unsafe { nt::io_status(irp) };
-    // SAFETY: the record stays until this party has come by.
-    let socket = unsafe { operation.as_ref() }.socket.clone();
-    // SAFETY: ours: the routine keeps the IRP.
-    let irp = unsafe { Irp::from_raw(irp) };
-    // SAFETY: the routine runs once, and the caller leaves the record alone until it has.
-    unsafe { conclude(operation, irp, status, information) };
-    // SAFETY: the record stays until this party has come by.
-    let claim = unsafe { &(*operation.as_ptr()).claim };
-    if let (Completed::Second, Some(socket)) = (claim.completed(), socket) {
-        // SAFETY: both parties have come by.
-        unsafe { socket.recycle(operation) };
+    // SAFETY: the record stays until the request has been ended.
+    let claim = &unsafe { operation.as_ref() }.claim;
+    if claim.arrived() == Arrived::End {
+        // SAFETY: told to.
+        unsafe { end(operation) };
     }
     nt::MORE_PROCESSING_REQUIRED
 }
 
-/// Ends a request: the socket takes note of the outcome, the IRP completes, the record leaves the pending set.
+/// Cancels a request that is held ([`Operation::hold_for_cancel`]).
 ///
 /// # Safety
-/// The record is begun and pending, and the caller is its only user.
-unsafe fn conclude(operation: NonNull<Operation>, mut irp: Irp, status: NTSTATUS, information: usize) {
-    // SAFETY: the only user.
-    let record = unsafe { &mut *operation.as_ptr() };
-    let (socket, reserved, kind) = (take(&mut record.socket), take(&mut record.reserved), record.kind);
-    let Some(socket) = socket else { return };
+/// The caller holds the record and lets go of it with this.
+pub unsafe fn cancel_held(operation: NonNull<Operation>) {
+    // SAFETY: a held record's request has not been ended.
+    let record = unsafe { operation.as_ref() };
+    if let Some(irp) = record.irp {
+        // SAFETY: a held IRP does not complete.
+        unsafe { nt::cancel(irp) };
+    }
+    if record.claim.let_go() == Arrived::End {
+        // SAFETY: told to.
+        unsafe { end(operation) };
+    }
+}
+
+/// Ends a request whose IRP is the driver's again: the socket takes note of the outcome, the IRP completes, the record leaves the
+/// pending set, and goes back to the socket if the call has returned.
+///
+/// # Safety
+/// The claim has told the caller to.
+unsafe fn end(operation: NonNull<Operation>) {
+    // SAFETY: the record stays until this party has come by.
+    let record = unsafe { operation.as_ref() };
+    // SAFETY: the ending party's.
+    let Kept { socket, reserved } = take(unsafe { &mut *record.kept.get() });
+    let (Some(socket), Some(irp), kind) = (socket, record.irp, record.kind) else { return };
+    // SAFETY: the IRP has come back.
+    let (status, information) = unsafe { nt::io_status(irp) };
+    // SAFETY: as above, so it is ours.
+    let mut irp = unsafe { Irp::from_raw(irp) };
     let (status, information) = socket.outcome(kind, status, information, reserved, &mut irp);
     socket.client().complete(irp, kind, status, information);
     // SAFETY: pending until now.
     unsafe { socket.unlink(operation) };
+    if record.claim.ended() == Ended::Second {
+        // SAFETY: the request has been ended, and the call has returned.
+        unsafe { socket.recycle(operation) };
+    }
 }

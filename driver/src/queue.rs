@@ -10,8 +10,9 @@ use crate::lock::SpinLock;
 use crate::nt;
 use crate::pool::Ref;
 use crate::socket::Socket;
+use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
-use wdk_sys::{DEVICE_OBJECT, IRP};
+use wdk_sys::{DEVICE_OBJECT, FILE_OBJECT, IRP};
 use wskclient_abi::{Kind, WsaError};
 
 /// Waiting IRPs, oldest first.
@@ -124,21 +125,20 @@ impl IrpQueue {
         self.take_where(|_| true)
     }
 
-    /// Takes the oldest IRP out that came through `handle` and nobody is cancelling.
-    pub fn pop_of(&self, handle: &Handle) -> Option<Parked> {
-        let handle = core::ptr::from_ref(handle);
-        self.take_where(|owner| core::ptr::addr_eq(owner, handle))
+    /// Takes the oldest IRP out that came through a file object and nobody is cancelling.
+    pub fn pop_of(&self, file: *const FILE_OBJECT) -> Option<Parked> {
+        self.take_where(|irp| irp.file_object().cast_const() == file)
     }
 
-    fn take_where(&self, wanted: impl Fn(*mut core::ffi::c_void) -> bool) -> Option<Parked> {
+    fn take_where(&self, wanted: impl Fn(&Irp) -> bool) -> Option<Parked> {
         let mut list = self.irps.lock();
         let mut next = list.first();
         while let Some(links) = next {
             let irp = irp_of(links);
-            // SAFETY: in the list, so its context is ours.
-            let [_, owner, ..] = unsafe { nt::context(irp) };
+            // SAFETY: in the list, so alive and at our location; the value is only looked at, and forgotten.
+            let look = ManuallyDrop::new(unsafe { Irp::from_raw(irp) });
             // SAFETY: in the list, so alive.
-            if wanted(owner) && unsafe { nt::exchange_cancel_routine(irp, None) } {
+            if wanted(&look) && unsafe { nt::exchange_cancel_routine(irp, None) } {
                 // SAFETY: in this list.
                 unsafe { list.remove(links) };
                 drop(list);

@@ -18,7 +18,7 @@ pub fn open(client: &Ref<Client>, irp: Irp, provider: Provider, role: Role) -> N
         Ok(socket) => socket,
         Err(status) => return irp.complete(status, 0),
     };
-    let operation = match socket.begin(Kind::Socket, |_| Ok(())) {
+    let operation = match socket.begin(Kind::Socket, &irp, |_| Ok(())) {
         Ok((operation, _)) => operation,
         Err(status) => {
             socket.discard();
@@ -118,7 +118,7 @@ fn hand_over(
     step: impl FnOnce(&mut SocketState) -> Result<(), WsaError>,
     call: impl FnOnce(SocketRef, &mut Outgoing) -> NTSTATUS,
 ) -> NTSTATUS {
-    let (operation, wsk) = match socket.begin(kind, step) {
+    let (operation, wsk) = match socket.begin(kind, &irp, step) {
         Ok(begun) => begun,
         Err(status) => return irp.complete(status, 0),
     };

@@ -22,7 +22,7 @@ use alloc::boxed::Box;
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
-use wdk_sys::{IRP, NTSTATUS};
+use wdk_sys::{FILE_OBJECT, IRP, NTSTATUS};
 use wsk::{Category, Passive, SocketRef};
 use wskclient_abi::{AcceptReply, Kind, Provider, Role, STATUS_SUCCESS, SocketReply, WsaError};
 use wskclient_lifecycle::Claim;
@@ -233,6 +233,7 @@ impl Socket {
     pub fn begin(
         &self,
         kind: Kind,
+        irp: &Irp,
         step: impl FnOnce(&mut SocketState) -> Result<(), WsaError>,
     ) -> Result<(NonNull<Operation>, Option<SocketRef>), NTSTATUS> {
         loop {
@@ -252,7 +253,7 @@ impl Socket {
             // SAFETY: whoever calls has the socket, so a reference to it exists.
             let socket = unsafe { Ref::again(self) };
             // SAFETY: a free record is nobody's.
-            unsafe { operation.as_mut() }.begin(socket, kind);
+            unsafe { operation.as_mut() }.begin(socket, kind, irp);
             // SAFETY: in no list now.
             unsafe { state.pending.push(links) };
             return Ok((operation, state.wsk));
@@ -278,6 +279,32 @@ impl Socket {
         // SAFETY: the caller's promise.
         unsafe { state.pending.remove(operation.cast()) };
         self.finish_if_over(state);
+    }
+
+    /// Cancels the requests that came through a file object: those that wait here, and those that are out at WSK.
+    pub fn cancel_requests_of(&self, file: *const FILE_OBJECT) {
+        while let Some(parked) = self.accepts.pop_of(file) {
+            parked.complete(WsaError::OperationAborted.status(), 0);
+        }
+        while let Some(operation) = self.hold_for_cancel(file) {
+            // SAFETY: held just now.
+            unsafe { crate::operation::cancel_held(operation) };
+        }
+    }
+
+    fn hold_for_cancel(&self, file: *const FILE_OBJECT) -> Option<NonNull<Operation>> {
+        let state = self.state.lock();
+        let mut next = state.pending.first();
+        while let Some(links) = next {
+            let operation = Operation::from_links(links);
+            // SAFETY: pending, so the record is there while the lock is held.
+            if unsafe { operation.as_ref() }.hold_for_cancel(file) {
+                return Some(operation);
+            }
+            // SAFETY: in the list whose lock is held.
+            next = unsafe { Links::after(links) };
+        }
+        None
     }
 
     /// Takes a record back.

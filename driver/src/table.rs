@@ -142,6 +142,16 @@ impl SocketTable {
         slot.gate.enter_any().then(|| slot.entry())
     }
 
+    /// Goes in to every open socket, one after the other.
+    pub fn for_each(&self, visit: impl Fn(&Entry<'_>)) {
+        for slot in (0..MAX_SOCKETS).map_while(|index| self.slot(index)) {
+            if slot.gate.enter_any() {
+                let entry = slot.entry();
+                visit(&entry);
+            }
+        }
+    }
+
     /// Reserves a slot. `PASSIVE_LEVEL` by its callers: the table may grow.
     pub fn reserve(&self) -> Result<SlotIndex, NoSlot> {
         loop {

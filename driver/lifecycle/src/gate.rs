@@ -56,10 +56,7 @@ impl Gate {
         }
         let generation = generation_of(word).wrapping_add(1).max(1);
         let next = u64::from(generation) << GENERATION_SHIFT;
-        self.0
-            .compare_exchange(word, next, Ordering::AcqRel, Ordering::Relaxed)
-            .ok()
-            .map(|_| generation)
+        self.0.compare_exchange(word, next, Ordering::AcqRel, Ordering::Relaxed).ok().map(|_| generation)
     }
 
     /// Goes in, if the gate is open and of this generation.
@@ -80,10 +77,7 @@ impl Gate {
             if word & CLOSED != 0 || word & INSIDE == INSIDE || !admits(word) {
                 return false;
             }
-            match self
-                .0
-                .compare_exchange_weak(word, word.wrapping_add(1), Ordering::AcqRel, Ordering::Acquire)
-            {
+            match self.0.compare_exchange_weak(word, word.wrapping_add(1), Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(now) => word = now,
             }
@@ -94,11 +88,7 @@ impl Gate {
     pub fn leave(&self) -> Left {
         let before = self.0.fetch_sub(1, Ordering::AcqRel);
         debug_assert!(before & INSIDE != 0, "left without having entered");
-        if before & (CLOSED | INSIDE) == CLOSED | 1 {
-            Left::Last
-        } else {
-            Left::Others
-        }
+        if before & (CLOSED | INSIDE) == CLOSED | 1 { Left::Last } else { Left::Others }
     }
 
     /// Lets nobody in any more.

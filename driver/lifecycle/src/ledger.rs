@@ -74,23 +74,16 @@ impl<const KINDS: usize> Ledger<KINDS> {
             let cancelled = counters.cancelled.load(Ordering::Acquire);
             let completed = counters.completed.load(Ordering::Acquire);
             let taken = counters.taken.load(Ordering::Acquire);
-            Count {
-                taken,
-                completed,
-                cancelled,
-            }
+            Count { taken, completed, cancelled }
         })
     }
 
     /// Adds everything that another ledger has counted: its requests are all complete.
     pub fn absorb(&self, other: &Self) {
         for (mine, theirs) in self.0.iter().zip(&other.0) {
-            mine.taken
-                .fetch_add(theirs.taken.load(Ordering::Acquire), Ordering::AcqRel);
-            mine.completed
-                .fetch_add(theirs.completed.load(Ordering::Acquire), Ordering::AcqRel);
-            mine.cancelled
-                .fetch_add(theirs.cancelled.load(Ordering::Acquire), Ordering::AcqRel);
+            mine.taken.fetch_add(theirs.taken.load(Ordering::Acquire), Ordering::AcqRel);
+            mine.completed.fetch_add(theirs.completed.load(Ordering::Acquire), Ordering::AcqRel);
+            mine.cancelled.fetch_add(theirs.cancelled.load(Ordering::Acquire), Ordering::AcqRel);
         }
     }
 }
@@ -111,14 +104,7 @@ mod tests {
         ledger.take(1);
         ledger.take(1);
         ledger.complete(1, true);
-        assert_eq!(
-            ledger.read(1),
-            Count {
-                taken: 2,
-                completed: 1,
-                cancelled: 1
-            }
-        );
+        assert_eq!(ledger.read(1), Count { taken: 2, completed: 1, cancelled: 1 });
         assert_eq!(ledger.read(1).pending(), 1);
         assert_eq!(ledger.read(0), Count::default());
     }
@@ -146,20 +132,10 @@ mod tests {
             }
             for _ in 0..20_000 {
                 let count = ledger.read(0);
-                assert!(
-                    count.cancelled <= count.completed && count.completed <= count.taken,
-                    "{count:?}"
-                );
+                assert!(count.cancelled <= count.completed && count.completed <= count.taken, "{count:?}");
             }
         });
-        assert_eq!(
-            ledger.read(0),
-            Count {
-                taken: 40_000,
-                completed: 40_000,
-                cancelled: 20_000
-            }
-        );
+        assert_eq!(ledger.read(0), Count { taken: 40_000, completed: 40_000, cancelled: 20_000 });
     }
 
     #[test]

@@ -17,7 +17,7 @@
 //! - [`Lifecycle`]: that picture, and the references that drive it.
 //! - [`References`], [`Share`]: who holds how many of them, so that a dying handle gives back its own.
 //! - [`Gate`]: who is inside something that may be closed, and who is the last to leave.
-//! - [`Claim`]: which of two parties ends an operation.
+//! - [`Claim`]: which of several parties ends an operation.
 //! - [`Ledger`]: taken, completed, cancelled, by kind.
 //!
 //! Nothing here blocks, allocates or panics, so everything may be called at any IRQL.
@@ -30,7 +30,7 @@ mod ledger;
 mod references;
 mod state;
 
-pub use claim::{Claim, Completed, Returned};
+pub use claim::{Arrived, Claim, Ended, Returned};
 pub use gate::{Closed, Gate, Left};
 pub use ledger::{Count, Ledger};
 pub use references::{References, Released, Share};

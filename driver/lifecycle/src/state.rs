@@ -43,10 +43,7 @@ impl Lifecycle {
     /// Down.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            state: State::Down,
-            references: References::new(),
-        }
+        Self { state: State::Down, references: References::new() }
     }
 
     /// Where it is.

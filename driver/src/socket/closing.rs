@@ -15,7 +15,7 @@ use core::sync::atomic::Ordering;
 use wdk_sys::{DEVICE_OBJECT, IRP, NTSTATUS};
 use wsk::SocketRef;
 use wskclient_abi::{Kind, STATUS_PENDING, STATUS_SUCCESS, WsaError};
-use wskclient_lifecycle::{Closed, Returned};
+use wskclient_lifecycle::{Arrived, Closed, Returned};
 
 impl Socket {
     /// Closes the socket, once: nobody comes in any more; the worker gives it back to WSK when nobody is in a call.
@@ -144,7 +144,7 @@ unsafe extern "C" fn close_completed(_device: *mut DEVICE_OBJECT, _irp: *mut IRP
     let socket: NonNull<Socket> = unsafe { NonNull::new_unchecked(context.cast()) };
     // SAFETY: the reference that `give_back` gave up.
     let socket = unsafe { Ref::from_raw(socket) };
-    let _whoever_is_second_has_nothing_to_do = socket.close_claim.completed();
+    let (Arrived::End | Arrived::Leave) = socket.close_claim.arrived();
     socket.given_back();
     nt::MORE_PROCESSING_REQUIRED
 }

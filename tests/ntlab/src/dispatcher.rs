@@ -235,6 +235,18 @@ extern "win64" fn wait_for_single_object(
     wait(&[object], false, timeout)
 }
 
+extern "win64" fn zw_wait_for_single_object(handle: usize, _alertable: u8, timeout: *const i64) -> i32 {
+    let machine = machine::current();
+    let Some(object) = machine.handles.object(handle) else {
+        rules::violate(&rules::BAD_OBJECT, format!("{handle:#x} is no kernel handle"), Vec::new())
+    };
+    // The wait's own reference: the handle may be closed meanwhile. No guard, because the wait may escape.
+    machine.reference(object);
+    let status = wait(&[object as usize], false, timeout);
+    or_escape(machine.dereference(object));
+    status
+}
+
 #[expect(clippy::too_many_arguments, reason = "it is KeWaitForMultipleObjects")]
 extern "win64" fn wait_for_multiple_objects(
     count: u32,
@@ -265,5 +277,6 @@ pub(crate) fn exports() -> Vec<Export> {
             KeReadStateEvent => read_state_event, KeReleaseSemaphore => release_semaphore,
             KeWaitForSingleObject => wait_for_single_object, KeWaitForMultipleObjects => wait_for_multiple_objects;
         APC: KeDelayExecutionThread => delay_execution_thread;
+        PASSIVE: ZwWaitForSingleObject => zw_wait_for_single_object;
     ]
 }
