@@ -94,11 +94,7 @@ impl Choice {
                 Ok(Backend(Inner::Lab { lab, process }))
             }
             other => {
-                let home = if other == Kind::Lab {
-                    "Linux on x86-64"
-                } else {
-                    "Windows"
-                };
+                let home = if other == Kind::Lab { "Linux on x86-64" } else { "Windows" };
                 let why = format!("the {} backend exists on {home} only", other.name());
                 Err(Error::new("open the backend", Cause::Elsewhere(why)))
             }
@@ -118,10 +114,7 @@ impl Choice {
         }
         let starts = [env::current_dir().ok(), env::current_exe().ok()];
         let built = |start: &PathBuf| {
-            start
-                .ancestors()
-                .map(|folder| folder.join(BUILT))
-                .find(|path: &PathBuf| Path::is_file(path))
+            start.ancestors().map(|folder| folder.join(BUILT)).find(|path: &PathBuf| Path::is_file(path))
         };
         starts.iter().flatten().find_map(built).ok_or_else(|| {
             let why = format!("there is no {BUILT} in this folder or above it");

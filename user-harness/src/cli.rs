@@ -41,24 +41,10 @@ Exit codes:
 #[derive(Args)]
 pub(crate) struct Global {
     /// How to report on standard output
-    #[arg(
-        long,
-        value_enum,
-        value_name = "human|json",
-        hide_possible_values = true,
-        default_value_t,
-        global = true
-    )]
+    #[arg(long, value_enum, value_name = "human|json", hide_possible_values = true, default_value_t, global = true)]
     pub format: Format,
     /// Where the driver runs: in Windows, or in this process
-    #[arg(
-        long,
-        value_enum,
-        value_name = "device|lab",
-        hide_possible_values = true,
-        default_value_t,
-        global = true
-    )]
+    #[arg(long, value_enum, value_name = "device|lab", hide_possible_values = true, default_value_t, global = true)]
     pub backend: Kind,
     /// The lab's driver image [default: `WSKCLIENT_SYS`, or this workspace's]
     #[arg(long, value_name = "PATH", global = true)]
@@ -70,11 +56,7 @@ pub(crate) struct Global {
 
 impl Global {
     pub fn choice(&self) -> Choice {
-        Choice {
-            kind: self.backend,
-            driver: self.driver.clone(),
-            seed: self.seed,
-        }
+        Choice { kind: self.backend, driver: self.driver.clone(), seed: self.seed }
     }
 }
 

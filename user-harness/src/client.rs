@@ -33,10 +33,7 @@ impl Client {
         let client = Self::over(device.open()?);
         let version = client.version()?;
         if version.protocol >> 16 != PROTOCOL_VERSION >> 16 {
-            let cause = Cause::Protocol {
-                driver: version.protocol,
-                program: PROTOCOL_VERSION,
-            };
+            let cause = Cause::Protocol { driver: version.protocol, program: PROTOCOL_VERSION };
             return Err(Error::new("open the device", cause));
         }
         Ok(client)
@@ -45,10 +42,7 @@ impl Client {
     /// A client over a handle that is open already, whatever protocol its driver speaks.
     #[must_use]
     pub fn over(handle: Handle) -> Self {
-        Self {
-            handle,
-            patience: PATIENCE,
-        }
+        Self { handle, patience: PATIENCE }
     }
 
     /// The handle, for requests that this type does not make.
@@ -106,12 +100,7 @@ impl Client {
     /// `WSAVERNOTSUPPORTED`, `WSAEINVAL` for the catalog identifier, `WSASYSNOTREADY`: nothing is counted.
     pub fn startup(&self, provider: Provider, version: WinsockVersion, catalog_id: u32) -> Result<Started, Error> {
         let reply = self.begin_startup(provider, version, catalog_id).call()?;
-        Ok(Started {
-            client: self.clone(),
-            provider,
-            reply,
-            held: true,
-        })
+        Ok(Started { client: self.clone(), provider, reply, held: true })
     }
 
     /// Starts a startup. The reference that a success takes is the caller's to give back.
@@ -121,13 +110,7 @@ impl Client {
         version: WinsockVersion,
         catalog_id: u32,
     ) -> Operation<StartupReply> {
-        let input = Startup {
-            provider: provider as u32,
-            version,
-            reserved: 0,
-            catalog_id,
-            reserved2: 0,
-        };
+        let input = Startup { provider: provider as u32, version, reserved: 0, catalog_id, reserved2: 0 };
         let what = format!("startup of {} {version}", provider.name());
         self.begin(Ioctl::Startup, &input, vec![0; size_of::<StartupReply>()], what)
     }
@@ -142,16 +125,8 @@ impl Client {
 
     /// Starts a cleanup.
     pub fn begin_cleanup(&self, provider: Provider) -> Operation<()> {
-        let input = Cleanup {
-            provider: provider as u32,
-            reserved: 0,
-        };
-        self.begin(
-            Ioctl::Cleanup,
-            &input,
-            Vec::new(),
-            format!("cleanup of {}", provider.name()),
-        )
+        let input = Cleanup { provider: provider as u32, reserved: 0 };
+        self.begin(Ioctl::Cleanup, &input, Vec::new(), format!("cleanup of {}", provider.name()))
     }
 
     /// Creates a TCP socket over IPv4 that belongs to `provider`.
@@ -164,13 +139,8 @@ impl Client {
 
     /// Starts the creation of a socket.
     pub fn begin_socket(&self, provider: Provider, role: Role) -> Operation<Socket> {
-        let input = SocketOpen {
-            provider: provider as u32,
-            family: AF_INET,
-            role: role as u16,
-            protocol: 0,
-            reserved: 0,
-        };
+        let input =
+            SocketOpen { provider: provider as u32, family: AF_INET, role: role as u16, protocol: 0, reserved: 0 };
         let what = match role {
             Role::Listen => "create a listening socket",
             Role::Connection => "create a socket",

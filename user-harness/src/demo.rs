@@ -30,17 +30,15 @@ const CONNECTIONS: usize = 4;
 const HELD: [Kind; 4] = [Kind::Accept, Kind::Connect, Kind::Send, Kind::Receive];
 
 pub(crate) fn run(choice: &Choice, output: &mut Output) -> Exit {
-    let mut summary = Summary {
-        result: "ok",
-        ..Summary::default()
-    };
+    let mut summary = Summary { result: "ok", ..Summary::default() };
     let mut exit = Exit::Success;
     let mut failed = |error: &Error, summary: &mut Summary| {
         report(error);
         // A broken rule explains whatever failed with it.
         if exit != Exit::Violation {
             exit = error.exit();
-            summary.error = Some(error.to_string());
+            // One line: the lab's report goes to standard error.
+            summary.error = error.to_string().lines().next().map(str::to_owned);
         }
         summary.result = "failed";
     };
@@ -65,17 +63,8 @@ fn on_backend(backend: &Backend, choice: &Choice, output: &mut Output, summary: 
     let client = Client::open(backend.device())?;
     let version = client.version()?;
     let seed = (choice.kind == BackendKind::Lab).then_some(choice.seed);
-    output.emit(&Step::Open {
-        driver: driver_version(version.driver),
-        backend: choice.kind.name(),
-        seed,
-    })?;
-    let mut demo = Demo {
-        client: &client,
-        output,
-        summary,
-        abortive: backend.close_is_abortive(),
-    };
+    output.emit(&Step::Open { driver: driver_version(version.driver), backend: choice.kind.name(), seed })?;
+    let mut demo = Demo { client: &client, output, summary, abortive: backend.close_is_abortive() };
     demo.up_to_the_last_cleanup()?;
     demo.restart(choice.seed)?;
     client.close();
@@ -92,10 +81,7 @@ fn finish(backend: Backend, output: &mut Output, summary: &mut Summary) -> Resul
     if !verdict.is_clean() {
         return Err(verdict.into_error());
     }
-    output.emit(&Step::Unload {
-        violations: verdict.violations,
-        leaks: verdict.leaks,
-    })
+    output.emit(&Step::Unload { violations: verdict.violations, leaks: verdict.leaks })
 }
 
 struct Demo<'a> {
@@ -154,9 +140,7 @@ impl Demo<'_> {
 
     fn set_the_scene(&mut self) -> Result<Scene, Error> {
         let mut listener = KernelListener::start(self.client, APPLICATION)?;
-        self.output.emit(&Step::Listen {
-            address: format!("{:?}", listener.address()),
-        })?;
+        self.output.emit(&Step::Listen { address: format!("{:?}", listener.address()) })?;
 
         let peers = Listener::start()?;
         let mut connections = Vec::new();
@@ -166,10 +150,7 @@ impl Demo<'_> {
         }
         let mut held = vec![listener.into_held()];
         held.extend(connections.iter().map(Connection::receive));
-        self.output.emit(&Step::Connections {
-            connected: CONNECTIONS,
-            accepted: CONNECTIONS,
-        })?;
+        self.output.emit(&Step::Connections { connected: CONNECTIONS, accepted: CONNECTIONS })?;
 
         let deaf = connect_to(self.client, APPLICATION, &peers)?;
         let (send, bytes) = deaf.fill()?;
@@ -187,16 +168,8 @@ impl Demo<'_> {
         }
         let ledger = self.client.ledger()?;
         expect("the ledger's references", ledger.references(APPLICATION), references)?;
-        expect(
-            "the ledger's pending requests",
-            pending(&ledger),
-            scene.held.len() as u64,
-        )?;
-        expect(
-            "the ledger's open sockets",
-            ledger.sockets.open as usize,
-            scene.connections.len() + 1,
-        )?;
+        expect("the ledger's pending requests", pending(&ledger), scene.held.len() as u64)?;
+        expect("the ledger's open sockets", ledger.sockets.open as usize, scene.connections.len() + 1)?;
         expect("the ledger's registration", ledger.registered, 1)?;
         Ok(ledger)
     }
@@ -206,11 +179,7 @@ impl Demo<'_> {
         let after = self.standing(scene, references)?;
         let cancelled = cancelled(&after) - cancelled(before);
         expect("requests cancelled by a cleanup that is not the last", cancelled, 0)?;
-        expect(
-            "the sockets after a cleanup that is not the last",
-            after.sockets,
-            before.sockets,
-        )?;
+        expect("the sockets after a cleanup that is not the last", after.sockets, before.sockets)?;
         self.output.emit(&Step::Cleanup {
             references,
             sockets: after.sockets.open,
@@ -231,19 +200,13 @@ impl Demo<'_> {
         let completion = held.operation.completion(PATIENCE)?;
         let got = completion.buffer.get(..completion.information).unwrap_or_default();
         if completion.status != 0 || got != WORD {
-            let seen = format!(
-                "it ended with status {:#X} and {} bytes",
-                completion.status, completion.information
-            );
+            let seen = format!("it ended with status {:#X} and {} bytes", completion.status, completion.information);
             return Err(Error::unexpected("the receive that a peer sent 5 bytes to", seen));
         }
         *held = connection.receive();
         let place = connection.place.clone();
         self.standing(scene, 1)?;
-        self.output.emit(&Step::Receive {
-            bytes: WORD.len(),
-            place,
-        })
+        self.output.emit(&Step::Receive { bytes: WORD.len(), place })
     }
 
     /// The last cleanup: every request ends cancelled, every peer sees its connection end, the registration is given back.
@@ -257,21 +220,11 @@ impl Demo<'_> {
         let mut requests = Vec::new();
         for mut held in scene.held {
             let completion = held.operation.completion(PATIENCE)?;
-            requests.push(Ended::new(
-                kind_name(held.kind),
-                held.place,
-                completion.status,
-                completion.information,
-            ));
+            requests.push(Ended::new(kind_name(held.kind), held.place, completion.status, completion.information));
             if (completion.status, completion.information) != (STATUS_CANCELLED, 0) {
-                let seen = format!(
-                    "it ended with status {:#X} and {} bytes",
-                    completion.status, completion.information
-                );
-                return Err(Error::unexpected(
-                    format!("{} at the last cleanup", held.operation.what()),
-                    seen,
-                ));
+                let seen =
+                    format!("it ended with status {:#X} and {} bytes", completion.status, completion.information);
+                return Err(Error::unexpected(format!("{} at the last cleanup", held.operation.what()), seen));
             }
         }
         self.summary.cancelled = Some(requests.len());
@@ -295,18 +248,10 @@ impl Demo<'_> {
     fn nothing_left(&self) -> Result<Ledger, Error> {
         let ledger = self.client.ledger()?;
         expect("references after the last cleanup", ledger.references(APPLICATION), 0)?;
-        expect(
-            "sockets after the last cleanup",
-            (ledger.sockets.open, ledger.sockets.closing),
-            (0, 0),
-        )?;
+        expect("sockets after the last cleanup", (ledger.sockets.open, ledger.sockets.closing), (0, 0))?;
         expect("requests pending after the last cleanup", pending(&ledger), 0)?;
         if ledger.driver_references.iter().all(|&references| references == 0) {
-            expect(
-                "the registration after the last cleanup in the driver",
-                ledger.registered,
-                0,
-            )?;
+            expect("the registration after the last cleanup in the driver", ledger.registered, 0)?;
             expect("the driver's sockets after the last cleanup", ledger.driver_sockets, 0)?;
         }
         Ok(ledger)
@@ -317,10 +262,7 @@ impl Demo<'_> {
         let started = self.client.startup(APPLICATION, VERSION, 0)?;
         let references = started.reply().references;
         expect("the references after the restart", references, 1)?;
-        self.output.emit(&Step::Restart {
-            startup_us: microseconds(begun),
-            references,
-        })?;
+        self.output.emit(&Step::Restart { startup_us: microseconds(begun), references })?;
 
         let peer = Listener::start()?.echo();
         let socket = self.client.socket(APPLICATION, crate::abi::Role::Connection)?;
@@ -332,11 +274,7 @@ impl Demo<'_> {
         socket.close()?;
         expect("bytes that the echo peer sent back", peer.join()?, echo::BYTES as u64)?;
         self.summary.restart_echo_bytes = Some(echo::BYTES);
-        self.output.emit(&Step::Echo {
-            bytes: echo::BYTES,
-            crc32: format!("{checksum:08x}"),
-            echo_us,
-        })?;
+        self.output.emit(&Step::Echo { bytes: echo::BYTES, crc32: format!("{checksum:08x}"), echo_us })?;
         started.cleanup()?;
         self.nothing_left().map(drop)
     }
@@ -368,8 +306,5 @@ fn expect<T: Copy + PartialEq + std::fmt::Debug>(what: &str, seen: T, expected: 
     if seen == expected {
         return Ok(());
     }
-    Err(Error::unexpected(
-        what,
-        format!("{seen:?} where {expected:?} was expected"),
-    ))
+    Err(Error::unexpected(what, format!("{seen:?} where {expected:?} was expected")))
 }

@@ -134,11 +134,7 @@ pub(crate) struct Refused(Option<Completion>);
 impl Refused {
     /// A request that completes at once with `status` and no data.
     pub(crate) fn request(status: NtStatus, buffer: Vec<u8>) -> Request {
-        Request::new(Self(Some(Completion {
-            status,
-            information: 0,
-            buffer,
-        })))
+        Request::new(Self(Some(Completion { status, information: 0, buffer })))
     }
 }
 

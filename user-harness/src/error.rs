@@ -90,10 +90,7 @@ impl Error {
     /// `what` failed because of `cause`.
     #[must_use]
     pub fn new(what: impl Into<String>, cause: Cause) -> Self {
-        Self {
-            what: what.into(),
-            cause,
-        }
+        Self { what: what.into(), cause }
     }
 
     /// A request ended with an error.
@@ -219,10 +216,7 @@ mod tests {
             error.to_string(),
             "connect to 127.0.0.1:9: WSAECONNREFUSED (10061), NTSTATUS 0xC0000236 STATUS_CONNECTION_REFUSED"
         );
-        assert_eq!(
-            error.advice(),
-            Some("nothing listens there: start the peer, or check address and port")
-        );
+        assert_eq!(error.advice(), Some("nothing listens there: start the peer, or check address and port"));
         assert_eq!(error.exit(), Exit::Failed);
     }
 
@@ -231,32 +225,14 @@ mod tests {
         let exit = |cause| Error::new("open", cause).exit() as u8;
         assert_eq!(exit(Cause::Absent(String::new())), 3);
         assert_eq!(exit(Cause::Status(STATUS_ACCESS_DENIED)), 4);
-        assert_eq!(
-            exit(Cause::Protocol {
-                driver: 0x2_0000,
-                program: 0x1_0000
-            }),
-            5
-        );
+        assert_eq!(exit(Cause::Protocol { driver: 0x2_0000, program: 0x1_0000 }), 5);
         assert_eq!(exit(Cause::Lab(String::new())), 6);
     }
 
     #[test]
     fn a_driver_of_another_protocol_is_named_too_old_or_too_new() {
-        let error = Error::new(
-            "open",
-            Cause::Protocol {
-                driver: 0x2_0001,
-                program: 0x1_0000,
-            },
-        );
-        assert_eq!(
-            error.to_string(),
-            "open: the driver speaks protocol 2.1, this program 1.0"
-        );
-        assert_eq!(
-            error.advice(),
-            Some("use a newer wskctl, or install an older wskclient.sys")
-        );
+        let error = Error::new("open", Cause::Protocol { driver: 0x2_0001, program: 0x1_0000 });
+        assert_eq!(error.to_string(), "open: the driver speaks protocol 2.1, this program 1.0");
+        assert_eq!(error.advice(), Some("use a newer wskctl, or install an older wskclient.sys"));
     }
 }

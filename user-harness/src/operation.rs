@@ -30,12 +30,7 @@ pub trait Reply: Sized {
 
 impl<R: Reply> Operation<R> {
     pub(crate) fn new(request: Request, client: Client, what: String) -> Self {
-        Self {
-            request,
-            client,
-            what,
-            reply: PhantomData,
-        }
+        Self { request, client, what, reply: PhantomData }
     }
 
     /// What the operation does, for messages.
@@ -91,12 +86,7 @@ impl<R: Reply> Operation<R> {
 
     /// The same operation, whose answer is the raw completion.
     pub fn untyped(self) -> Operation<Completion> {
-        Operation {
-            request: self.request,
-            client: self.client,
-            what: self.what,
-            reply: PhantomData,
-        }
+        Operation { request: self.request, client: self.client, what: self.what, reply: PhantomData }
     }
 
     /// Waits for the answer as long as the client's calls wait, and cancels the operation when that was not long enough.
@@ -107,10 +97,7 @@ impl<R: Reply> Operation<R> {
 }
 
 fn fixed<T: FromBytes + KnownLayout>(completion: &Completion) -> Result<T, Cause> {
-    let malformed = || Cause::Malformed {
-        expected: size_of::<T>(),
-        answered: completion.information,
-    };
+    let malformed = || Cause::Malformed { expected: size_of::<T>(), answered: completion.information };
     let answer = completion.buffer.get(..completion.information).ok_or_else(malformed)?;
     T::read_from_bytes(answer).map_err(|_| malformed())
 }
@@ -161,27 +148,16 @@ pub struct Accepted {
 impl Reply for Accepted {
     fn decode(client: &Client, completion: Completion) -> Result<Self, Cause> {
         let reply: AcceptReply = fixed(&completion)?;
-        Ok(Self {
-            socket: Socket::new(client.clone(), reply.socket),
-            local: reply.local,
-            remote: reply.remote,
-        })
+        Ok(Self { socket: Socket::new(client.clone(), reply.socket), local: reply.local, remote: reply.remote })
     }
 }
 
 /// The bytes that a receive got; none at the peer's graceful close.
 impl Reply for Vec<u8> {
     fn decode(_client: &Client, completion: Completion) -> Result<Self, Cause> {
-        let Completion {
-            mut buffer,
-            information,
-            ..
-        } = completion;
+        let Completion { mut buffer, information, .. } = completion;
         if information > buffer.len() {
-            return Err(Cause::Malformed {
-                expected: buffer.len(),
-                answered: information,
-            });
+            return Err(Cause::Malformed { expected: buffer.len(), answered: information });
         }
         buffer.truncate(information);
         Ok(buffer)
@@ -199,9 +175,6 @@ pub struct Sent {
 
 impl Reply for Sent {
     fn decode(_client: &Client, completion: Completion) -> Result<Self, Cause> {
-        Ok(Self {
-            bytes: completion.information,
-            buffer: completion.buffer,
-        })
+        Ok(Self { bytes: completion.information, buffer: completion.buffer })
     }
 }

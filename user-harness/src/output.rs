@@ -28,10 +28,7 @@ pub(crate) struct Output {
 
 impl Output {
     pub fn new(format: Format) -> Self {
-        Self {
-            format,
-            stream: anstream::stdout(),
-        }
+        Self { format, stream: anstream::stdout() }
     }
 
     /// Writes one event, at once: whoever reads along sees it when it happened.
@@ -72,17 +69,12 @@ impl Table {
     }
 
     pub fn row(&mut self, cells: impl IntoIterator<Item = impl Into<comfy_table::Cell>>) {
-        self.0
-            .add_row(cells.into_iter().map(Into::into).collect::<Vec<comfy_table::Cell>>());
+        self.0.add_row(cells.into_iter().map(Into::into).collect::<Vec<comfy_table::Cell>>());
     }
 
     /// The table's lines, moved right by `indent` columns.
     pub fn text(&self, indent: usize) -> String {
-        let lines: Vec<_> = self
-            .0
-            .lines()
-            .map(|line| format!("{:indent$}{}", "", line.trim_end()))
-            .collect();
+        let lines: Vec<_> = self.0.lines().map(|line| format!("{:indent$}{}", "", line.trim_end())).collect();
         lines.join("\n")
     }
 }

@@ -30,10 +30,7 @@ impl Listener {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let SocketAddr::V4(address) = listener.local_addr().map_err(failed)? else {
-            return Err(Error::unexpected(
-                "a peer's listener on 127.0.0.1",
-                "it has no IPv4 address",
-            ));
+            return Err(Error::unexpected("a peer's listener on 127.0.0.1", "it has no IPv4 address"));
         };
         Ok(Self { listener, address })
     }
@@ -69,10 +66,7 @@ impl Listener {
     #[must_use]
     pub fn echo(self) -> Echo {
         let address = self.address();
-        Echo {
-            address,
-            thread: thread::spawn(move || self.accept()?.echo()),
-        }
+        Echo { address, thread: thread::spawn(move || self.accept()?.echo()) }
     }
 }
 
@@ -95,9 +89,7 @@ impl Echo {
     /// # Errors
     /// No connection came, or the host's sockets failed.
     pub fn join(self) -> Result<u64, Error> {
-        self.thread
-            .join()
-            .unwrap_or_else(|_| Err(Error::unexpected("the echo peer", "its thread panicked")))
+        self.thread.join().unwrap_or_else(|_| Err(Error::unexpected("the echo peer", "its thread panicked")))
     }
 }
 
@@ -145,14 +137,21 @@ impl Peer {
         }
     }
 
+    /// The other end's address.
+    #[must_use]
+    pub fn remote(&self) -> Option<Address> {
+        match self.stream.peer_addr() {
+            Ok(SocketAddr::V4(address)) => Some(address.into()),
+            _ => None,
+        }
+    }
+
     /// Sends all of `data`.
     ///
     /// # Errors
     /// The connection ended, or the other end takes nothing for [`PATIENCE`].
     pub fn send(&mut self, data: &[u8]) -> Result<(), Error> {
-        self.stream
-            .write_all(data)
-            .map_err(|error| Error::host(format!("a peer sending {} bytes", data.len()), error))
+        self.stream.write_all(data).map_err(|error| Error::host(format!("a peer sending {} bytes", data.len()), error))
     }
 
     /// Receives exactly `length` bytes.
@@ -172,9 +171,7 @@ impl Peer {
     /// # Errors
     /// The connection ended before.
     pub fn shut_down(&self) -> Result<(), Error> {
-        self.stream
-            .shutdown(Shutdown::Write)
-            .map_err(|error| Error::host("a peer shutting down", error))
+        self.stream.shutdown(Shutdown::Write).map_err(|error| Error::host("a peer shutting down", error))
     }
 
     /// Reads, and forgets, what is left of the stream until it ends.
@@ -196,10 +193,7 @@ impl Peer {
                 },
             }
         }
-        Err(Error::new(
-            "a peer reading to the end of its connection",
-            Cause::TimedOut(PATIENCE),
-        ))
+        Err(Error::new("a peer reading to the end of its connection", Cause::TimedOut(PATIENCE)))
     }
 
     /// Sends back every byte until the connection ends, and tells how many they were.
@@ -264,11 +258,6 @@ mod tests {
     fn connecting_to_a_free_port_is_refused() {
         let port = free_port().unwrap();
         let error = Peer::connect(port).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .starts_with(&format!("a peer connecting to 127.0.0.1:{port}: ")),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with(&format!("a peer connecting to 127.0.0.1:{port}: ")), "{error}");
     }
 }

@@ -36,13 +36,8 @@ impl Socket {
 
     /// Starts a bind.
     pub fn begin_bind(&self, address: Address) -> Operation<()> {
-        let input = Bind {
-            socket: self.handle,
-            address,
-            reserved: 0,
-        };
-        self.client
-            .begin(Ioctl::Bind, &input, Vec::new(), format!("bind to {address:?}"))
+        let input = Bind { socket: self.handle, address, reserved: 0 };
+        self.client.begin(Ioctl::Bind, &input, Vec::new(), format!("bind to {address:?}"))
     }
 
     /// Lets a bound listening socket accept.
@@ -55,11 +50,7 @@ impl Socket {
 
     /// Starts a listen.
     pub fn begin_listen(&self, backlog: u32) -> Operation<()> {
-        let input = Listen {
-            socket: self.handle,
-            backlog,
-            reserved: 0,
-        };
+        let input = Listen { socket: self.handle, backlog, reserved: 0 };
         self.client.begin(Ioctl::Listen, &input, Vec::new(), "listen".into())
     }
 
@@ -74,12 +65,7 @@ impl Socket {
     /// Starts an accept.
     pub fn begin_accept(&self) -> Operation<Accepted> {
         let input = Accept { socket: self.handle };
-        self.client.begin(
-            Ioctl::Accept,
-            &input,
-            vec![0; size_of::<AcceptReply>()],
-            "accept".into(),
-        )
+        self.client.begin(Ioctl::Accept, &input, vec![0; size_of::<AcceptReply>()], "accept".into())
     }
 
     /// Connects a bound socket.
@@ -92,13 +78,8 @@ impl Socket {
 
     /// Starts a connect.
     pub fn begin_connect(&self, address: Address) -> Operation<()> {
-        let input = Connect {
-            socket: self.handle,
-            address,
-            reserved: 0,
-        };
-        self.client
-            .begin(Ioctl::Connect, &input, Vec::new(), format!("connect to {address:?}"))
+        let input = Connect { socket: self.handle, address, reserved: 0 };
+        self.client.begin(Ioctl::Connect, &input, Vec::new(), format!("connect to {address:?}"))
     }
 
     /// Sends all of `data`.
@@ -126,27 +107,17 @@ impl Socket {
     /// Starts a receive.
     pub fn begin_receive(&self, length: usize) -> Operation<Vec<u8>> {
         let what = format!("receive up to {length} bytes");
-        self.client
-            .begin(Ioctl::Receive, &self.transfer(0), vec![0; length], what)
+        self.client.begin(Ioctl::Receive, &self.transfer(0), vec![0; length], what)
     }
 
     /// Starts a receive that ends when all `length` bytes are there (`MSG_WAITALL`).
     pub fn begin_receive_all(&self, length: usize) -> Operation<Vec<u8>> {
         let what = format!("receive {length} bytes");
-        self.client.begin(
-            Ioctl::Receive,
-            &self.transfer(Transfer::WAIT_ALL),
-            vec![0; length],
-            what,
-        )
+        self.client.begin(Ioctl::Receive, &self.transfer(Transfer::WAIT_ALL), vec![0; length], what)
     }
 
     fn transfer(&self, flags: u32) -> Transfer {
-        Transfer {
-            socket: self.handle,
-            flags,
-            reserved: 0,
-        }
+        Transfer { socket: self.handle, flags, reserved: 0 }
     }
 
     /// Closes the socket, abortively: a connected peer sees a reset. Its requests end first.
@@ -159,11 +130,7 @@ impl Socket {
 
     /// Starts a close.
     pub fn begin_close(&self) -> Operation<()> {
-        let input = Close {
-            socket: self.handle,
-            flags: 0,
-            reserved: 0,
-        };
+        let input = Close { socket: self.handle, flags: 0, reserved: 0 };
         self.client.begin(Ioctl::Close, &input, Vec::new(), "close".into())
     }
 }

@@ -39,11 +39,7 @@ pub(crate) struct Connection {
 impl Connection {
     /// Posts a receive, which stays pending until the peer sends.
     pub fn receive(&self) -> Held {
-        Held {
-            kind: Kind::Receive,
-            place: self.place.clone(),
-            operation: self.socket.begin_receive(RECEIVE).untyped(),
-        }
+        Held { kind: Kind::Receive, place: self.place.clone(), operation: self.socket.begin_receive(RECEIVE).untyped() }
     }
 
     /// Sends to the peer, who does not read, until a send stays pending. Tells how many bytes that one has.
@@ -54,19 +50,9 @@ impl Connection {
                 continue;
             }
             let place = self.place.clone();
-            return Ok((
-                Held {
-                    kind: Kind::Send,
-                    place,
-                    operation: operation.untyped(),
-                },
-                BULK,
-            ));
+            return Ok((Held { kind: Kind::Send, place, operation: operation.untyped() }, BULK));
         }
-        let seen = format!(
-            "{BULKS} sends of {} MiB ended although the peer reads nothing",
-            BULK >> 20
-        );
+        let seen = format!("{BULKS} sends of {} MiB ended although the peer reads nothing", BULK >> 20);
         Err(Error::unexpected("fill a connection", seen))
     }
 }
@@ -86,16 +72,9 @@ impl KernelListener {
             let port = free_port()?;
             let socket = client.socket(provider, Role::Listen)?;
             tried += 1;
-            match socket
-                .bind(Address::v4([127, 0, 0, 1], port))
-                .and_then(|()| socket.listen(16))
-            {
+            match socket.bind(Address::v4([127, 0, 0, 1], port)).and_then(|()| socket.listen(16)) {
                 Ok(()) => {
-                    return Ok(Self {
-                        accept: socket.begin_accept(),
-                        socket,
-                        port,
-                    });
+                    return Ok(Self { accept: socket.begin_accept(), socket, port });
                 }
                 // Somebody else took the port in between.
                 Err(error) if error.winsock() == Some(WsaError::AddressInUse) && tried < PORTS => socket.close()?,
@@ -113,22 +92,14 @@ impl KernelListener {
         let peer = Peer::connect(self.port)?;
         let accepted = self.accept.wait(PATIENCE)?;
         self.accept = self.socket.begin_accept();
-        let place = place("accepted from", peer.address());
-        Ok(Connection {
-            socket: accepted.socket,
-            peer,
-            place,
-        })
+        let place = place(&peer, "accepted from");
+        Ok(Connection { socket: accepted.socket, peer, place })
     }
 
     /// The accept that is pending.
     pub fn into_held(self) -> Held {
-        let place = format!("listener {:?}", self.address());
-        Held {
-            kind: Kind::Accept,
-            place,
-            operation: self.accept.untyped(),
-        }
+        let place = format!("{:?} listening", self.address());
+        Held { kind: Kind::Accept, place, operation: self.accept.untyped() }
     }
 }
 
@@ -139,13 +110,14 @@ pub(crate) fn connect_to(client: &Client, provider: Provider, listener: &Listene
     let mut connect = socket.begin_connect(listener.address());
     let peer = listener.accept()?;
     connect.wait(PATIENCE)?;
-    Ok(Connection {
-        socket,
-        peer,
-        place: place("connected to", Some(listener.address())),
-    })
+    let place = place(&peer, "connected to");
+    Ok(Connection { socket, peer, place })
 }
 
-fn place(how: &str, address: Option<Address>) -> String {
-    address.map_or_else(|| how.to_owned(), |address| format!("{how} {address:?}"))
+/// A kernel socket's address, and its peer's, as the peer sees them.
+fn place(peer: &Peer, how: &str) -> String {
+    match (peer.remote(), peer.address()) {
+        (Some(kernel), Some(peer)) => format!("{kernel:?} {how} {peer:?}"),
+        _ => how.to_owned(),
+    }
 }

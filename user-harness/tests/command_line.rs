@@ -22,10 +22,7 @@ fn text(bytes: &[u8]) -> String {
 fn golden(name: &str, arguments: &[&str]) {
     let output = wskctl(arguments);
     assert_eq!(output.status.code(), Some(0), "{arguments:?}");
-    let (seen, path) = (
-        text(&output.stdout),
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name),
-    );
+    let (seen, path) = (text(&output.stdout), Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, &seen).expect("the golden file can be written");
     }
@@ -46,13 +43,9 @@ fn help_is_as_the_golden_files_show_it() {
 
 #[test]
 fn a_command_line_without_meaning_exits_with_2() {
-    for arguments in [
-        &[][..],
-        &["dance"],
-        &["demo", "--format", "xml"],
-        &["hold", "--connections", "0"],
-        &["--seed", "x", "demo"],
-    ] {
+    for arguments in
+        [&[][..], &["dance"], &["demo", "--format", "xml"], &["hold", "--connections", "0"], &["--seed", "x", "demo"]]
+    {
         let output = wskctl(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(output.stdout.is_empty(), "{arguments:?} speaks on standard error only");

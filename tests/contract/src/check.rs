@@ -70,11 +70,7 @@ pub fn nothing_held(client: &Client) {
     for &kind in Kind::ALL {
         // The ledger's own request is out while it is answered.
         let own = u64::from(kind == Kind::Ledger);
-        assert!(
-            ledger.tally(kind).pending() <= own,
-            "{kind:?} pending: {:?}",
-            ledger.tally(kind)
-        );
+        assert!(ledger.tally(kind).pending() <= own, "{kind:?} pending: {:?}", ledger.tally(kind));
     }
 }
 
@@ -87,11 +83,7 @@ pub fn deregistered(client: &Client) {
     nothing_held(client);
     let ledger = client.ledger().expect("a ledger");
     assert_eq!(ledger.driver_references, [0; 4], "every client's references");
-    assert_eq!(
-        (ledger.registered, ledger.driver_sockets),
-        (0, 0),
-        "registered, sockets"
-    );
+    assert_eq!((ledger.registered, ledger.driver_sockets), (0, 0), "registered, sockets");
 }
 
 /// The ledger as far as requests, references and sockets go, without the requests that look (`Ledger`, `Version`).

@@ -58,10 +58,7 @@ impl Lab {
             Ok(lab) => lab,
             Err(error) => panic!("{error}"),
         };
-        Self {
-            lab: Some(lab),
-            processes: Rc::default(),
-        }
+        Self { lab: Some(lab), processes: Rc::default() }
     }
 
     /// The machine.

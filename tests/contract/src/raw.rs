@@ -46,10 +46,7 @@ pub fn refused(client: &Client, code: u32, input: &[u8], output: usize, expected
         input.len(),
         completion.status
     );
-    assert_eq!(
-        completion.information, 0,
-        "{code:#X}: a refused request answers nothing"
-    );
+    assert_eq!(completion.information, 0, "{code:#X}: a refused request answers nothing");
 }
 
 /// A request whose every field is allowed, on that socket, and how long its output is.
@@ -61,64 +58,17 @@ pub fn well_formed(ioctl: Ioctl, socket: SocketHandle) -> (Vec<u8>, usize) {
         Ioctl::Ledger => (Vec::new(), size_of::<Ledger>()),
         Ioctl::Startup => {
             let version = WinsockVersion::new(2, 2);
-            let input = Startup {
-                provider: 0,
-                version,
-                reserved: 0,
-                catalog_id: 0,
-                reserved2: 0,
-            };
+            let input = Startup { provider: 0, version, reserved: 0, catalog_id: 0, reserved2: 0 };
             (bytes_of(&input), size_of::<StartupReply>())
         }
-        Ioctl::Cleanup => (
-            bytes_of(&Cleanup {
-                provider: 0,
-                reserved: 0,
-            }),
-            0,
-        ),
+        Ioctl::Cleanup => (bytes_of(&Cleanup { provider: 0, reserved: 0 }), 0),
         Ioctl::Socket => (bytes_of(&open(Role::Connection)), size_of::<SocketReply>()),
-        Ioctl::Bind => (
-            bytes_of(&Bind {
-                socket,
-                address,
-                reserved: 0,
-            }),
-            0,
-        ),
-        Ioctl::Listen => (
-            bytes_of(&Listen {
-                socket,
-                backlog: 1,
-                reserved: 0,
-            }),
-            0,
-        ),
+        Ioctl::Bind => (bytes_of(&Bind { socket, address, reserved: 0 }), 0),
+        Ioctl::Listen => (bytes_of(&Listen { socket, backlog: 1, reserved: 0 }), 0),
         Ioctl::Accept => (bytes_of(&Accept { socket }), size_of::<AcceptReply>()),
-        Ioctl::Connect => (
-            bytes_of(&Connect {
-                socket,
-                address,
-                reserved: 0,
-            }),
-            0,
-        ),
-        Ioctl::Send | Ioctl::Receive => (
-            bytes_of(&Transfer {
-                socket,
-                flags: 0,
-                reserved: 0,
-            }),
-            16,
-        ),
-        Ioctl::Close => (
-            bytes_of(&Close {
-                socket,
-                flags: 0,
-                reserved: 0,
-            }),
-            0,
-        ),
+        Ioctl::Connect => (bytes_of(&Connect { socket, address, reserved: 0 }), 0),
+        Ioctl::Send | Ioctl::Receive => (bytes_of(&Transfer { socket, flags: 0, reserved: 0 }), 16),
+        Ioctl::Close => (bytes_of(&Close { socket, flags: 0, reserved: 0 }), 0),
     }
 }
 
@@ -129,21 +79,11 @@ fn bytes_of(input: &(impl IntoBytes + Immutable)) -> Vec<u8> {
 /// A socket to create for `application`.
 #[must_use]
 pub fn open(role: Role) -> SocketOpen {
-    SocketOpen {
-        provider: 0,
-        family: AF_INET,
-        role: role as u16,
-        protocol: 0,
-        reserved: 0,
-    }
+    SocketOpen { provider: 0, family: AF_INET, role: role as u16, protocol: 0, reserved: 0 }
 }
 
 /// What a request answers whose output buffer is too small: a struct that does not fit, or no data.
 #[must_use]
 pub fn too_small(ioctl: Ioctl) -> NtStatus {
-    if ioctl.method() == Method::Buffered {
-        BUFFER_TOO_SMALL
-    } else {
-        WsaError::Fault.status()
-    }
+    if ioctl.method() == Method::Buffered { BUFFER_TOO_SMALL } else { WsaError::Fault.status() }
 }

@@ -90,16 +90,9 @@ pub fn listening(client: &Client, provider: Provider) -> (Socket, u16) {
 pub fn accepted(accept: &mut Operation<Accepted>, port: u16) -> Connection {
     let peer = Peer::connect(port).expect("the kernel listens");
     let accepted = accept.wait(PATIENCE).expect("the accept succeeds");
-    assert_eq!(
-        Some(accepted.remote),
-        peer.address(),
-        "the accept tells the peer's address"
-    );
+    assert_eq!(Some(accepted.remote), peer.address(), "the accept tells the peer's address");
     assert_eq!(accepted.local, local(port), "the accept tells the listener's address");
-    Connection {
-        socket: accepted.socket,
-        peer,
-    }
+    Connection { socket: accepted.socket, peer }
 }
 
 /// A send that can't finish, on a connection whose peer does not read.

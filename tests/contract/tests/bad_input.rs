@@ -31,12 +31,7 @@ impl Victim {
         started(&client, TRANSPORT);
         let connection = connected(&client, APPLICATION);
         let (listener, _) = listening(&client, APPLICATION);
-        Self {
-            lab,
-            client,
-            connection,
-            listener,
-        }
+        Self { lab, client, connection, listener }
     }
 
     /// A socket that a request of this kind would work on.
@@ -68,17 +63,8 @@ fn every_input_length_but_the_right_one_is_refused() {
             let (input, output) = well_formed(ioctl, victim.socket_for(ioctl));
             let longest = input.len() + 1;
             let padded: Vec<u8> = input.iter().copied().chain(std::iter::repeat_n(0, 5000)).collect();
-            for length in (0..=longest)
-                .chain([longest + 1, 4096, 5000])
-                .filter(|&length| length != input.len())
-            {
-                refused(
-                    &victim.client,
-                    ioctl as u32,
-                    &padded[..length],
-                    output,
-                    INFO_LENGTH_MISMATCH,
-                );
+            for length in (0..=longest).chain([longest + 1, 4096, 5000]).filter(|&length| length != input.len()) {
+                refused(&victim.client, ioctl as u32, &padded[..length], output, INFO_LENGTH_MISMATCH);
             }
         }
     });
@@ -90,26 +76,13 @@ fn every_output_buffer_that_is_too_small_is_refused() {
     Victim::new().withstands(|victim| {
         for &ioctl in Ioctl::ALL {
             let (input, output) = well_formed(ioctl, victim.socket_for(ioctl));
-            let lengths = if ioctl.method() == Method::Buffered {
-                0..output
-            } else {
-                0..1
-            };
+            let lengths = if ioctl.method() == Method::Buffered { 0..output } else { 0..1 };
             for length in lengths {
                 let completion = raw::request(&victim.client, ioctl as u32, &input, length);
                 let error = WsaError::from_status(completion.status);
-                assert_eq!(
-                    error,
-                    Some(WsaError::Fault),
-                    "{ioctl:?} with {length} bytes: {:#X}",
-                    completion.status
-                );
+                assert_eq!(error, Some(WsaError::Fault), "{ioctl:?} with {length} bytes: {:#X}", completion.status);
                 if ioctl.method() == Method::Buffered {
-                    assert_eq!(
-                        completion.status,
-                        raw::BUFFER_TOO_SMALL,
-                        "{ioctl:?} with {length} bytes"
-                    );
+                    assert_eq!(completion.status, raw::BUFFER_TOO_SMALL, "{ioctl:?} with {length} bytes");
                 }
                 assert_eq!(completion.information, 0);
             }
@@ -137,32 +110,15 @@ fn unknown_codes_and_known_functions_with_another_method_or_access_are_refused()
             let (input, output) = well_formed(ioctl, victim.socket_for(ioctl));
             let code = ioctl as u32;
             for method in (0..4).filter(|&method| method != code & 3) {
-                refused(
-                    &victim.client,
-                    code & !3 | method,
-                    &input,
-                    output,
-                    INVALID_DEVICE_REQUEST,
-                );
+                refused(&victim.client, code & !3 | method, &input, output, INVALID_DEVICE_REQUEST);
             }
             for access in [0, 1, 2] {
-                refused(
-                    &victim.client,
-                    code & !(3 << 14) | access << 14,
-                    &input,
-                    output,
-                    INVALID_DEVICE_REQUEST,
-                );
+                refused(&victim.client, code & !(3 << 14) | access << 14, &input, output, INVALID_DEVICE_REQUEST);
             }
         }
         let known = |code| Ioctl::from_code(code).is_some();
-        let functions = (0x800..0x840)
-            .chain([0, 1, 0x7FF, 0xFFF])
-            .map(|function| 0x8057_C000 | function << 2);
-        for code in functions
-            .chain([0, 1, u32::MAX, 0x8000_0000, 0x8056_E000])
-            .filter(|&code| !known(code))
-        {
+        let functions = (0x800..0x840).chain([0, 1, 0x7FF, 0xFFF]).map(|function| 0x8057_C000 | function << 2);
+        for code in functions.chain([0, 1, u32::MAX, 0x8000_0000, 0x8056_E000]).filter(|&code| !known(code)) {
             refused(&victim.client, code, &[0; 16], 128, INVALID_DEVICE_REQUEST);
         }
     });
@@ -199,26 +155,11 @@ fn bad_reserved() -> Vec<BadField> {
         fields.extend(places.map(|(ioctl, at)| (ioctl, at, value.as_bytes().to_vec(), WsaError::Invalid)));
     }
     for half in [[1, 0], [0, 0x80]] {
-        fields.push((
-            Ioctl::Startup,
-            offset_of!(Startup, reserved),
-            half.to_vec(),
-            WsaError::Invalid,
-        ));
+        fields.push((Ioctl::Startup, offset_of!(Startup, reserved), half.to_vec(), WsaError::Invalid));
     }
     let wait_all = Transfer::WAIT_ALL;
-    fields.push((
-        Ioctl::Send,
-        offset_of!(Transfer, flags),
-        wait_all.as_bytes().to_vec(),
-        WsaError::Invalid,
-    ));
-    fields.push((
-        Ioctl::Receive,
-        offset_of!(Transfer, flags),
-        (wait_all | 1).as_bytes().to_vec(),
-        WsaError::Invalid,
-    ));
+    fields.push((Ioctl::Send, offset_of!(Transfer, flags), wait_all.as_bytes().to_vec(), WsaError::Invalid));
+    fields.push((Ioctl::Receive, offset_of!(Transfer, flags), (wait_all | 1).as_bytes().to_vec(), WsaError::Invalid));
     fields
 }
 
@@ -227,60 +168,20 @@ fn bad_startups_and_sockets() -> Vec<BadField> {
     let mut fields: Vec<BadField> = Vec::new();
     let mut bad = |ioctl, at, bytes: &[u8], error| fields.push((ioctl, at, bytes.to_vec(), error));
     for number in [2_u32, 3, 255, 0x8000_0000, u32::MAX] {
-        bad(
-            Ioctl::Startup,
-            offset_of!(Startup, provider),
-            number.as_bytes(),
-            WsaError::Invalid,
-        );
-        bad(
-            Ioctl::Cleanup,
-            offset_of!(Cleanup, provider),
-            number.as_bytes(),
-            WsaError::Invalid,
-        );
-        bad(
-            Ioctl::Socket,
-            offset_of!(SocketOpen, provider),
-            number.as_bytes(),
-            WsaError::Invalid,
-        );
+        bad(Ioctl::Startup, offset_of!(Startup, provider), number.as_bytes(), WsaError::Invalid);
+        bad(Ioctl::Cleanup, offset_of!(Cleanup, provider), number.as_bytes(), WsaError::Invalid);
+        bad(Ioctl::Socket, offset_of!(SocketOpen, provider), number.as_bytes(), WsaError::Invalid);
     }
-    bad(
-        Ioctl::Startup,
-        offset_of!(Startup, catalog_id),
-        CATALOG[0].id.as_bytes(),
-        WsaError::Invalid,
-    );
-    bad(
-        Ioctl::Startup,
-        offset_of!(Startup, version),
-        &[0, 9],
-        WsaError::VersionNotSupported,
-    );
+    bad(Ioctl::Startup, offset_of!(Startup, catalog_id), CATALOG[0].id.as_bytes(), WsaError::Invalid);
+    bad(Ioctl::Startup, offset_of!(Startup, version), &[0, 9], WsaError::VersionNotSupported);
     for family in [0, 1, AF_INET6, u16::MAX] {
-        bad(
-            Ioctl::Socket,
-            offset_of!(SocketOpen, family),
-            family.as_bytes(),
-            WsaError::FamilyNotSupported,
-        );
+        bad(Ioctl::Socket, offset_of!(SocketOpen, family), family.as_bytes(), WsaError::FamilyNotSupported);
     }
     for role in [0_u16, 3, u16::MAX] {
-        bad(
-            Ioctl::Socket,
-            offset_of!(SocketOpen, role),
-            role.as_bytes(),
-            WsaError::SocketTypeNotSupported,
-        );
+        bad(Ioctl::Socket, offset_of!(SocketOpen, role), role.as_bytes(), WsaError::SocketTypeNotSupported);
     }
     for protocol in [1_u32, 17, u32::MAX] {
-        bad(
-            Ioctl::Socket,
-            offset_of!(SocketOpen, protocol),
-            protocol.as_bytes(),
-            WsaError::ProtocolNotSupported,
-        );
+        bad(Ioctl::Socket, offset_of!(SocketOpen, protocol), protocol.as_bytes(), WsaError::ProtocolNotSupported);
     }
     bad(Ioctl::Listen, offset_of!(Listen, backlog), &[0; 4], WsaError::Invalid);
     fields
@@ -288,10 +189,7 @@ fn bad_startups_and_sockets() -> Vec<BadField> {
 
 fn bad_addresses() -> Vec<BadField> {
     let mut fields: Vec<BadField> = Vec::new();
-    for (ioctl, address) in [
-        (Ioctl::Bind, offset_of!(Bind, address)),
-        (Ioctl::Connect, offset_of!(Connect, address)),
-    ] {
+    for (ioctl, address) in [(Ioctl::Bind, offset_of!(Bind, address)), (Ioctl::Connect, offset_of!(Connect, address))] {
         for family in [0, 1, AF_INET6, u16::MAX] {
             fields.push((ioctl, address, family.as_bytes().to_vec(), WsaError::FamilyNotSupported));
         }
@@ -299,12 +197,7 @@ fn bad_addresses() -> Vec<BadField> {
             fields.push((ioctl, address + undefined, vec![0x80], WsaError::Invalid));
         }
     }
-    fields.push((
-        Ioctl::Connect,
-        offset_of!(Connect, address) + 2,
-        vec![0, 0],
-        WsaError::AddressNotAvailable,
-    ));
+    fields.push((Ioctl::Connect, offset_of!(Connect, address) + 2, vec![0, 0], WsaError::AddressNotAvailable));
     fields
 }
 
@@ -317,12 +210,7 @@ fn every_field_past_its_limits_is_refused_with_its_error() {
             input[at..at + bytes.len()].copy_from_slice(&bytes);
             let completion = raw::request(&victim.client, ioctl as u32, &input, output);
             let seen = WsaError::from_status(completion.status);
-            assert_eq!(
-                seen,
-                Some(error),
-                "{ioctl:?} with {bytes:?} at {at}: {:#X}",
-                completion.status
-            );
+            assert_eq!(seen, Some(error), "{ioctl:?} with {bytes:?} at {at}: {:#X}", completion.status);
             assert_eq!(completion.information, 0);
         }
     });
@@ -337,11 +225,7 @@ fn a_wrong_field_is_found_before_a_missing_startup_and_a_wrong_length_before_bot
         let (mut input, output) = well_formed(ioctl, SocketHandle(u64::MAX));
         input[at..at + bytes.len()].copy_from_slice(&bytes);
         let completion = raw::request(&client, ioctl as u32, &input, output);
-        assert_eq!(
-            WsaError::from_status(completion.status),
-            Some(error),
-            "{ioctl:?} with {bytes:?} at {at}"
-        );
+        assert_eq!(WsaError::from_status(completion.status), Some(error), "{ioctl:?} with {bytes:?} at {at}");
         input.push(0);
         refused(&client, ioctl as u32, &input, output, INFO_LENGTH_MISMATCH);
     }
@@ -362,21 +246,12 @@ fn a_handle_that_names_no_socket_is_wsaenotsock() {
     handles.retain(|handle| !known.contains(handle));
     victim.withstands(|victim| {
         for &ioctl in Ioctl::ALL {
-            if matches!(
-                ioctl,
-                Ioctl::Version | Ioctl::Ledger | Ioctl::Startup | Ioctl::Cleanup | Ioctl::Socket
-            ) {
+            if matches!(ioctl, Ioctl::Version | Ioctl::Ledger | Ioctl::Startup | Ioctl::Cleanup | Ioctl::Socket) {
                 continue;
             }
             for &handle in &handles {
                 let (input, output) = well_formed(ioctl, SocketHandle(handle));
-                refused(
-                    &victim.client,
-                    ioctl as u32,
-                    &input,
-                    output,
-                    WsaError::NotSocket.status(),
-                );
+                refused(&victim.client, ioctl as u32, &input, output, WsaError::NotSocket.status());
             }
         }
     });
@@ -407,10 +282,7 @@ fn random_bytes_to_every_code_never_break_a_rule() {
         if request.wait(std::time::Duration::from_millis(200)).is_none() {
             // It may wait for a peer; it must be cancellable.
             request.cancel();
-            assert!(
-                request.wait(contract::PATIENCE).is_some(),
-                "{ioctl:?} can't be cancelled"
-            );
+            assert!(request.wait(contract::PATIENCE).is_some(), "{ioctl:?} can't be cancelled");
         }
     }
 }

@@ -30,21 +30,15 @@ fn scene(client: &Client, provider: Provider) -> Scene {
         connections.push(connected_to(client, provider, &peers));
         connections.push(accepted(&mut listener.begin_accept(), port));
     }
-    let mut operations: Vec<_> = connections
-        .iter()
-        .map(|connection| connection.socket.begin_receive(64).untyped())
-        .collect();
+    let mut operations: Vec<_> =
+        connections.iter().map(|connection| connection.socket.begin_receive(64).untyped()).collect();
     operations.push(listener.begin_accept().untyped());
     operations.push(listener.begin_accept().untyped());
     let deaf = connected_to(client, provider, &peers);
     operations.push(stuck_send(&deaf.socket).untyped());
     connections.push(deaf);
     assert_eq!(pending(client), operations.len() as u64);
-    Scene {
-        port,
-        connections,
-        operations,
-    }
+    Scene { port, connections, operations }
 }
 
 /// contract: WSA-2
@@ -70,10 +64,7 @@ fn cleanups_before_the_last_cancel_nothing_and_data_still_flows() {
     for (connection, operation) in scene.connections.iter_mut().zip(&mut scene.operations).take(6) {
         connection.peer.send(b"flows").unwrap();
         let completion = operation.completion(PATIENCE).unwrap();
-        assert_eq!(
-            (completion.status, &completion.buffer[..completion.information]),
-            (0, &b"flows"[..])
-        );
+        assert_eq!((completion.status, &completion.buffer[..completion.information]), (0, &b"flows"[..]));
     }
     client.cleanup(APPLICATION).unwrap();
     for operation in scene.operations.drain(6..) {
@@ -98,19 +89,11 @@ fn everything_ends(provider: Provider) {
     let lab = Lab::start();
     let client = lab.client();
     started(&client, provider);
-    let Scene {
-        port,
-        connections,
-        operations,
-    } = scene(&client, provider);
+    let Scene { port, connections, operations } = scene(&client, provider);
     let expected = operations.len() as u64;
     client.cleanup(provider).unwrap();
     for operation in operations {
-        assert!(
-            operation.is_complete(),
-            "{} is over when the last cleanup is",
-            operation.what()
-        );
+        assert!(operation.is_complete(), "{} is over when the last cleanup is", operation.what());
         cancelled(operation);
     }
     for mut connection in connections {
@@ -120,10 +103,7 @@ fn everything_ends(provider: Provider) {
     assert!(Peer::connect(port).is_err(), "a listener that is gone still listens");
     deregistered(&client);
     let ledger = client.ledger().unwrap();
-    let ended: u64 = [Kind::Accept, Kind::Send, Kind::Receive]
-        .iter()
-        .map(|&kind| ledger.tally(kind).cancelled)
-        .sum();
+    let ended: u64 = [Kind::Accept, Kind::Send, Kind::Receive].iter().map(|&kind| ledger.tally(kind).cancelled).sum();
     assert_eq!(ended, expected);
     assert_eq!(ledger.teardowns, 1);
 }
@@ -156,9 +136,10 @@ fn the_last_cleanup_ends_the_requests_of_every_thread() {
     thread::scope(|scope| {
         let waiters: Vec<_> = (0..6)
             .map(|_| {
-                let connection = connected_to(&client, APPLICATION, &peers);
+                let Connection { socket, peer } = connected_to(&client, APPLICATION, &peers);
                 scope.spawn(move || {
-                    let mut receive = connection.socket.begin_receive(16);
+                    let _held_open = peer;
+                    let mut receive = socket.begin_receive(16);
                     let completion = receive.completion(PATIENCE).unwrap();
                     (completion.status, completion.information)
                 })
@@ -166,11 +147,7 @@ fn the_last_cleanup_ends_the_requests_of_every_thread() {
             .collect();
         contract::eventually("every thread has a receive pending", || pending(&client) == 6);
         let cleaner = client.clone();
-        scope
-            .spawn(move || cleaner.cleanup(APPLICATION))
-            .join()
-            .unwrap()
-            .unwrap();
+        scope.spawn(move || cleaner.cleanup(APPLICATION)).join().unwrap().unwrap();
         for waiter in waiters {
             assert_eq!(waiter.join().unwrap(), (STATUS_CANCELLED, 0));
         }
@@ -183,10 +160,7 @@ fn the_last_cleanup_ends_the_requests_of_every_thread() {
 fn a_cleanup_reports_zero_or_one_exact_winsock_code() {
     let lab = Lab::start();
     let client = lab.started();
-    assert_eq!(
-        client.begin_cleanup(APPLICATION).completion(PATIENCE).unwrap().status,
-        0
-    );
+    assert_eq!(client.begin_cleanup(APPLICATION).completion(PATIENCE).unwrap().status, 0);
     let refused = client.begin_cleanup(APPLICATION).completion(PATIENCE).unwrap();
     assert_eq!(refused.status.cast_unsigned(), 0xE057_276D);
     assert_eq!(refused.status.cast_unsigned() & 0xFFFF, WsaError::NotInitialised.code());
@@ -204,14 +178,9 @@ fn the_next_startup_finds_a_clean_state_and_old_handles_name_nothing() {
     assert_eq!(startup(&client, APPLICATION).reply().references, 1);
     started(&client, APPLICATION);
     assert_eq!(references(&client, APPLICATION), 1);
-    let new: Vec<_> = (0..16)
-        .map(|_| client.socket(APPLICATION, Role::Connection).unwrap())
-        .collect();
+    let new: Vec<_> = (0..16).map(|_| client.socket(APPLICATION, Role::Connection).unwrap()).collect();
     for connection in &old.connections {
-        assert!(
-            new.iter().all(|socket| socket.handle() != connection.socket.handle()),
-            "a handle came twice"
-        );
+        assert!(new.iter().all(|socket| socket.handle() != connection.socket.handle()), "a handle came twice");
         fails(connection.socket.receive(1), WsaError::NotSocket);
         fails(connection.socket.close(), WsaError::NotSocket);
     }
@@ -334,10 +303,7 @@ fn a_startup_during_the_teardown_waits_for_it_and_starts_afresh() {
     let client = lab.started();
     for _ in 0..20 {
         let connections: Vec<_> = (0..8).map(|_| connected(&client, APPLICATION)).collect();
-        let receives: Vec<_> = connections
-            .iter()
-            .map(|connection| connection.socket.begin_receive(8))
-            .collect();
+        let receives: Vec<_> = connections.iter().map(|connection| connection.socket.begin_receive(8)).collect();
         let mut cleanup = client.begin_cleanup(APPLICATION);
         let mut startup = client.begin_startup(APPLICATION, contract::VERSION, 0);
         assert_eq!(startup.wait(PATIENCE).unwrap().references, 1, "a fresh start");

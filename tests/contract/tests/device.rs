@@ -6,7 +6,7 @@ use contract::{
     abi::{Kind, PROTOCOL_VERSION, Role, Tally, WsaError},
     check::{cancelled, fails, pending},
     started,
-    traffic::{connected, listening, stuck_send},
+    traffic::{Connection, connected, listening, stuck_send},
 };
 use std::thread;
 use wskctl::{Client, Exit, Socket};
@@ -26,16 +26,10 @@ fn the_driver_tells_its_version_and_protocol_without_a_startup() {
 fn an_ordinary_user_gets_access_denied() {
     let lab = Lab::start();
     let process = lab.process_of_a_user();
-    let Err(error) = Client::open(process.device()) else {
-        panic!("the device admits an ordinary user")
-    };
+    let Err(error) = Client::open(process.device()) else { panic!("the device admits an ordinary user") };
     assert_eq!(error.winsock(), Some(WsaError::AccessDenied), "{error}");
     assert_eq!(error.exit(), Exit::Denied);
-    assert_eq!(
-        lab.client().ledger().unwrap().clients,
-        1,
-        "who was refused is no client"
-    );
+    assert_eq!(lab.client().ledger().unwrap().clients, 1, "who was refused is no client");
 }
 
 /// contract
@@ -80,9 +74,7 @@ fn past_the_quota_of_sockets_is_wsaemfile_and_another_client_does_not_notice() {
     let quota = contract::startup(&greedy, APPLICATION);
     let max = quota.reply().max_sockets;
     quota.keep();
-    let sockets: Vec<_> = (0..max)
-        .map(|_| greedy.socket(APPLICATION, Role::Connection).unwrap())
-        .collect();
+    let sockets: Vec<_> = (0..max).map(|_| greedy.socket(APPLICATION, Role::Connection).unwrap()).collect();
     fails(greedy.socket(APPLICATION, Role::Connection), WsaError::TooManySockets);
     drop(connected(&modest, APPLICATION));
     sockets[0].close().unwrap();
@@ -101,11 +93,7 @@ fn the_ledger_counts_what_is_taken_completed_and_cancelled_by_kind() {
     let (receive, accept) = (connection.socket.begin_receive(8), listener.begin_accept());
     let send = stuck_send(&connection.socket);
     let ledger = client.ledger().unwrap();
-    let tally = |taken, completed, cancelled| Tally {
-        taken,
-        completed,
-        cancelled,
-    };
+    let tally = |taken, completed, cancelled| Tally { taken, completed, cancelled };
     assert_eq!(ledger.tally(Kind::Startup), tally(1, 1, 0));
     assert_eq!(ledger.tally(Kind::Socket), tally(2, 2, 0));
     assert_eq!(ledger.tally(Kind::Bind), tally(2, 2, 0));
@@ -114,14 +102,8 @@ fn the_ledger_counts_what_is_taken_completed_and_cancelled_by_kind() {
     assert_eq!(ledger.tally(Kind::Receive), tally(2, 1, 0));
     assert_eq!(ledger.tally(Kind::Accept), tally(1, 0, 0));
     assert_eq!(ledger.tally(Kind::Send).pending(), 1);
-    assert_eq!(
-        (ledger.sockets.open, ledger.sockets.closing, ledger.driver_sockets),
-        (2, 0, 2)
-    );
-    assert_eq!(
-        (ledger.clients, ledger.registered, ledger.references(APPLICATION)),
-        (1, 1, 1)
-    );
+    assert_eq!((ledger.sockets.open, ledger.sockets.closing, ledger.driver_sockets), (2, 0, 2));
+    assert_eq!((ledger.clients, ledger.registered, ledger.references(APPLICATION)), (1, 1, 1));
     client.cleanup(APPLICATION).unwrap();
     cancelled(send);
     cancelled(receive);
@@ -146,13 +128,7 @@ fn the_ledger_tells_a_clients_own_numbers_from_everybodys() {
     assert_eq!((seen.sockets.open, seen.driver_sockets), (0, 1));
     assert_eq!(seen.clients, 2);
     let receive = Kind::Receive as usize;
-    assert_eq!(
-        (
-            seen.requests[receive].pending(),
-            seen.driver_requests[receive].pending()
-        ),
-        (0, 1)
-    );
+    assert_eq!((seen.requests[receive].pending(), seen.driver_requests[receive].pending()), (0, 1));
     right.cleanup(TRANSPORT).unwrap();
     right.cleanup(APPLICATION).unwrap();
     right.close();
@@ -160,11 +136,7 @@ fn the_ledger_tells_a_clients_own_numbers_from_everybodys() {
     let seen = left.ledger().unwrap();
     assert_eq!(
         seen.driver_requests[receive],
-        Tally {
-            taken: 1,
-            completed: 1,
-            cancelled: 1
-        },
+        Tally { taken: 1, completed: 1, cancelled: 1 },
         "a client's numbers outlive it"
     );
 }
@@ -176,10 +148,11 @@ fn the_ledger_adds_up_while_requests_come_and_go() {
     let client = lab.started();
     thread::scope(|scope| {
         for _ in 0..3 {
-            let connection = connected(&client, APPLICATION);
+            let Connection { socket, peer } = connected(&client, APPLICATION);
             scope.spawn(move || {
+                let _held_open = peer;
                 for _ in 0..100 {
-                    let receive = connection.socket.begin_receive(8);
+                    let receive = socket.begin_receive(8);
                     receive.cancel();
                     cancelled(receive);
                 }
@@ -188,27 +161,12 @@ fn the_ledger_adds_up_while_requests_come_and_go() {
         for _ in 0..200 {
             let ledger = client.ledger().unwrap();
             for &kind in Kind::ALL {
-                let Tally {
-                    taken,
-                    completed,
-                    cancelled,
-                } = ledger.tally(kind);
-                assert!(
-                    cancelled <= completed && completed <= taken,
-                    "{kind:?}: {:?}",
-                    ledger.tally(kind)
-                );
+                let Tally { taken, completed, cancelled } = ledger.tally(kind);
+                assert!(cancelled <= completed && completed <= taken, "{kind:?}: {:?}", ledger.tally(kind));
             }
             assert!(ledger.tally(Kind::Receive).pending() <= 3);
         }
     });
     assert_eq!(pending(&client), 0);
-    assert_eq!(
-        client.ledger().unwrap().tally(Kind::Receive),
-        Tally {
-            taken: 300,
-            completed: 300,
-            cancelled: 300
-        }
-    );
+    assert_eq!(client.ledger().unwrap().tally(Kind::Receive), Tally { taken: 300, completed: 300, cancelled: 300 });
 }

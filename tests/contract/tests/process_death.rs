@@ -27,22 +27,12 @@ fn live(client: &Client) -> Estate {
     started(client, APPLICATION);
     started(client, TRANSPORT);
     let (listener, port) = listening(client, APPLICATION);
-    let connections = [
-        connected(client, APPLICATION),
-        accepted(&mut listener.begin_accept(), port),
-        connected(client, TRANSPORT),
-    ];
-    let mut operations: Vec<_> = connections
-        .iter()
-        .map(|one| one.socket.begin_receive(8).untyped())
-        .collect();
+    let connections =
+        [connected(client, APPLICATION), accepted(&mut listener.begin_accept(), port), connected(client, TRANSPORT)];
+    let mut operations: Vec<_> = connections.iter().map(|one| one.socket.begin_receive(8).untyped()).collect();
     operations.push(listener.begin_accept().untyped());
     operations.push(stuck_send(&connections[0].socket).untyped());
-    Estate {
-        peers: connections.into_iter().map(|Connection { peer, .. }| peer).collect(),
-        operations,
-        port,
-    }
+    Estate { peers: connections.into_iter().map(|Connection { peer, .. }| peer).collect(), operations, port }
 }
 
 fn everything_is_given_back(lab: &Lab, estate: Estate) {
@@ -58,27 +48,14 @@ fn everything_is_given_back(lab: &Lab, estate: Estate) {
     for mut peer in estate.peers {
         assert_eq!(peer.ending().unwrap(), Ending::Reset);
     }
-    assert!(
-        Peer::connect(estate.port).is_err(),
-        "a dead client's listener still listens"
-    );
+    assert!(Peer::connect(estate.port).is_err(), "a dead client's listener still listens");
     for mut operation in estate.operations {
         if let Ok(completion) = operation.completion(PATIENCE) {
-            assert_eq!(
-                (completion.status, completion.information),
-                (STATUS_CANCELLED, 0),
-                "{}",
-                operation.what()
-            );
+            assert_eq!((completion.status, completion.information), (STATUS_CANCELLED, 0), "{}", operation.what());
         }
     }
     let ledger = observer.ledger().unwrap();
-    for (taken, completed) in ledger
-        .driver_requests
-        .iter()
-        .map(|tally| (tally.taken, tally.completed))
-        .skip(2)
-    {
+    for (taken, completed) in ledger.driver_requests.iter().map(|tally| (tally.taken, tally.completed)).skip(2) {
         assert_eq!(taken, completed, "every request of the dead client is completed");
     }
 }
@@ -124,9 +101,7 @@ fn a_handle_that_closes_gives_back_what_was_taken_through_it_while_the_client_li
     started(&right, APPLICATION);
     let mut connection = connected(&right, APPLICATION);
     left.close();
-    eventually("the closed handle's references are gone", || {
-        references(&right, APPLICATION) == 1
-    });
+    eventually("the closed handle's references are gone", || references(&right, APPLICATION) == 1);
     connection.peer.send(b"alive").unwrap();
     assert_eq!(connection.socket.receive(8).unwrap(), b"alive");
     right.cleanup(APPLICATION).unwrap();
@@ -190,13 +165,11 @@ fn after_a_kill_the_next_startup_works_at_once_and_gets_the_same_port() {
 /// A listener on a port whose last owner was killed just now: until its teardown is over, and no longer, the port is taken.
 fn listening_again(client: &Client, port: u16) -> wskctl::Socket {
     let listener = client.socket(APPLICATION, Role::Listen).unwrap();
-    eventually("the dead client's port is free again", || {
-        match listener.bind(local(port)) {
-            Ok(()) => true,
-            Err(error) => {
-                assert_eq!(error.winsock(), Some(WsaError::AddressInUse), "{error}");
-                false
-            }
+    eventually("the dead client's port is free again", || match listener.bind(local(port)) {
+        Ok(()) => true,
+        Err(error) => {
+            assert_eq!(error.winsock(), Some(WsaError::AddressInUse), "{error}");
+            false
         }
     });
     listener.listen(4).unwrap();
@@ -234,9 +207,7 @@ fn a_process_that_opens_again_is_a_new_client() {
     first.close();
     cancelled(receive);
     let second = process.open();
-    eventually("the first handle's reference is gone", || {
-        references(&second, APPLICATION) == 0
-    });
+    eventually("the first handle's reference is gone", || references(&second, APPLICATION) == 0);
     fails(second.socket(APPLICATION, Role::Connection), WsaError::NotInitialised);
     assert_eq!(startup(&second, APPLICATION).reply().references, 1);
 }

@@ -16,10 +16,7 @@ fn bytes_go_both_ways_through_a_socket_that_connected_and_one_that_was_accepted(
     let lab = Lab::start();
     let client = lab.started();
     let (listener, port) = listening(&client, APPLICATION);
-    for mut connection in [
-        connected(&client, APPLICATION),
-        accepted(&mut listener.begin_accept(), port),
-    ] {
+    for mut connection in [connected(&client, APPLICATION), accepted(&mut listener.begin_accept(), port)] {
         let sent = connection.socket.send(b"from the kernel".to_vec()).unwrap();
         assert_eq!((sent.bytes, &*sent.buffer), (15, &b"from the kernel"[..]));
         assert_eq!(connection.peer.receive(15).unwrap(), b"from the kernel");
@@ -123,10 +120,7 @@ fn an_address_that_is_taken_or_foreign_can_not_be_bound() {
     let (_, port) = listening(&client, APPLICATION);
     let socket = client.socket(APPLICATION, Role::Listen).unwrap();
     fails(socket.bind(local(port)), WsaError::AddressInUse);
-    fails(
-        socket.bind(contract::abi::Address::v4([192, 0, 2, 1], 0)),
-        WsaError::AddressNotAvailable,
-    );
+    fails(socket.bind(contract::abi::Address::v4([192, 0, 2, 1], 0)), WsaError::AddressNotAvailable);
     socket.bind(local(0)).expect("a bind that failed can be tried again");
 }
 
@@ -192,11 +186,7 @@ fn connections_that_came_before_the_accept_are_taken_by_it() {
     }
     for peer in &early {
         let accepted = listener.accept().unwrap();
-        assert!(
-            early.iter().any(|peer| peer.address() == Some(accepted.remote)),
-            "{:?}",
-            peer.address()
-        );
+        assert!(early.iter().any(|peer| peer.address() == Some(accepted.remote)), "{:?}", peer.address());
         assert_eq!(accepted.socket.receive(8).unwrap(), b"early");
     }
 }
@@ -304,10 +294,7 @@ fn a_cancel_that_races_with_data_gives_one_completion_with_data_or_without() {
         if completion.status == 0 {
             received.extend_from_slice(&completion.buffer[..completion.information]);
         } else {
-            assert_eq!(
-                (completion.status, completion.information),
-                (contract::check::STATUS_CANCELLED, 0)
-            );
+            assert_eq!((completion.status, completion.information), (contract::check::STATUS_CANCELLED, 0));
         }
     };
     for sent in 0..200 {
@@ -326,11 +313,7 @@ fn a_cancel_that_races_with_data_gives_one_completion_with_data_or_without() {
         }
         received.extend(rest);
     }
-    assert_eq!(
-        received,
-        (0..200).collect::<Vec<u8>>(),
-        "no byte is lost, doubled or moved"
-    );
+    assert_eq!(received, (0..200).collect::<Vec<u8>>(), "no byte is lost, doubled or moved");
 }
 
 /// contract: WSA-13
@@ -338,9 +321,7 @@ fn a_cancel_that_races_with_data_gives_one_completion_with_data_or_without() {
 fn a_thousand_sockets_come_and_go() {
     let lab = Lab::start();
     let client = lab.started();
-    let sockets: Vec<_> = (0..1000)
-        .map(|_| client.socket(APPLICATION, Role::Connection).unwrap())
-        .collect();
+    let sockets: Vec<_> = (0..1000).map(|_| client.socket(APPLICATION, Role::Connection).unwrap()).collect();
     assert_eq!(client.ledger().unwrap().sockets.open, 1000);
     for socket in sockets.iter().step_by(2) {
         socket.close().unwrap();

@@ -70,22 +70,10 @@ fn each_process_has_its_own_count_and_the_handles_of_one_share_it() {
     let (process, other) = (lab.process(), lab.client());
     let (left, right) = (process.open(), process.open());
     started(&left, APPLICATION);
-    assert_eq!(
-        startup(&right, APPLICATION).reply().references,
-        2,
-        "the handles of a process share a client"
-    );
+    assert_eq!(startup(&right, APPLICATION).reply().references, 2, "the handles of a process share a client");
     fails(other.cleanup(APPLICATION), WsaError::NotInitialised);
-    assert_eq!(
-        startup(&other, APPLICATION).reply().references,
-        1,
-        "another process is another client"
-    );
-    assert_eq!(
-        references(&left, APPLICATION),
-        1,
-        "the guards of the others have cleaned up"
-    );
+    assert_eq!(startup(&other, APPLICATION).reply().references, 1, "another process is another client");
+    assert_eq!(references(&left, APPLICATION), 1, "the guards of the others have cleaned up");
     assert_eq!(references(&other, APPLICATION), 0);
     right.cleanup(APPLICATION).unwrap();
     fails(left.cleanup(APPLICATION), WsaError::NotInitialised);
@@ -107,14 +95,8 @@ fn startup_answers_the_highest_version_that_both_sides_support() {
         ((3, 0), (2, 2)),
         ((255, 255), (2, 2)),
     ] {
-        let started = client
-            .startup(APPLICATION, WinsockVersion::new(major, minor), 0)
-            .unwrap();
-        assert_eq!(
-            started.reply().version,
-            WinsockVersion::new(expected_major, expected_minor),
-            "{major}.{minor}"
-        );
+        let started = client.startup(APPLICATION, WinsockVersion::new(major, minor), 0).unwrap();
+        assert_eq!(started.reply().version, WinsockVersion::new(expected_major, expected_minor), "{major}.{minor}");
         assert_eq!(started.reply().highest_version, HIGHEST_VERSION);
         started.cleanup().unwrap();
     }
@@ -136,11 +118,7 @@ fn a_version_that_can_not_be_served_is_refused_and_counts_nothing() {
         fails(refused, WsaError::VersionNotSupported);
     }
     deregistered(&client);
-    assert_eq!(
-        client.ledger().unwrap().tally(wskctl::abi::Kind::Startup).taken,
-        0,
-        "a refused request counts nowhere"
-    );
+    assert_eq!(client.ledger().unwrap().tally(wskctl::abi::Kind::Startup).taken, 0, "a refused request counts nowhere");
 }
 
 /// contract: WSA-3
@@ -154,11 +132,7 @@ fn startup_describes_what_serves_the_provider() {
     assert!(text.starts_with("wskclient"), "{text:?}");
     assert!(reply.max_sockets > 0);
     assert_eq!(reply.max_datagram, 0, "datagrams are not served");
-    assert_eq!(
-        (reply.entry.id, reply.entry.name),
-        (0, [0; 32]),
-        "an application startup has no catalog entry"
-    );
+    assert_eq!((reply.entry.id, reply.entry.name), (0, [0; 32]), "an application startup has no catalog entry");
 }
 
 /// contract: WSP-1
@@ -169,17 +143,11 @@ fn transport_counts_apart_from_application() {
     started(&client, APPLICATION);
     started(&client, TRANSPORT);
     started(&client, TRANSPORT);
-    assert_eq!(
-        (references(&client, APPLICATION), references(&client, TRANSPORT)),
-        (1, 2)
-    );
+    assert_eq!((references(&client, APPLICATION), references(&client, TRANSPORT)), (1, 2));
     let mut connection = connected(&client, TRANSPORT);
     client.cleanup(APPLICATION).unwrap();
     client.cleanup(TRANSPORT).unwrap();
-    assert_eq!(
-        (references(&client, APPLICATION), references(&client, TRANSPORT)),
-        (0, 1)
-    );
+    assert_eq!((references(&client, APPLICATION), references(&client, TRANSPORT)), (0, 1));
     fails(client.cleanup(APPLICATION), WsaError::NotInitialised);
     connection.peer.send(b"still here").unwrap();
     assert_eq!(connection.socket.receive(64).unwrap(), b"still here");
@@ -212,20 +180,13 @@ fn a_startup_that_answered_zero_is_not_undone_by_later_failures() {
     let client = lab.client();
     started(&client, TRANSPORT);
     fails(client.startup(TRANSPORT, VERSION, 7), WsaError::Invalid);
-    fails(
-        client.startup(TRANSPORT, WinsockVersion::new(1, 1), CATALOG[0].id),
-        WsaError::VersionNotSupported,
-    );
+    fails(client.startup(TRANSPORT, WinsockVersion::new(1, 1), CATALOG[0].id), WsaError::VersionNotSupported);
     fails(client.cleanup(APPLICATION), WsaError::NotInitialised);
     assert_eq!(references(&client, TRANSPORT), 1);
     drop(connected(&client, TRANSPORT));
     client.cleanup(TRANSPORT).unwrap();
     fails(client.cleanup(TRANSPORT), WsaError::NotInitialised);
-    assert_eq!(
-        references(&client, TRANSPORT),
-        0,
-        "a cleanup that answered zero is not undone either"
-    );
+    assert_eq!(references(&client, TRANSPORT), 0, "a cleanup that answered zero is not undone either");
 }
 
 /// contract: CARD-1
@@ -273,10 +234,6 @@ fn many_threads_starting_and_cleaning_up_at_once_leave_nothing() {
     let ledger = client.ledger().unwrap();
     let rounds = (THREADS * ROUNDS) as u64;
     for kind in [wskctl::abi::Kind::Startup, wskctl::abi::Kind::Cleanup] {
-        assert_eq!(
-            (ledger.tally(kind).taken, ledger.tally(kind).completed),
-            (rounds, rounds),
-            "{kind:?}"
-        );
+        assert_eq!((ledger.tally(kind).taken, ledger.tally(kind).completed), (rounds, rounds), "{kind:?}");
     }
 }

@@ -49,11 +49,7 @@ pub(super) fn run(choice: &Choice, arguments: &Hold, output: &mut Output) -> Res
     }
     let mut held: Vec<Held> = connections.iter().map(Connection::receive).collect();
     held.push(listener.into_held());
-    output.emit(&Told::Holding {
-        pending: held.len(),
-        pid: std::process::id(),
-        seconds: arguments.seconds,
-    })?;
+    output.emit(&Told::Holding { pending: held.len(), pid: std::process::id(), seconds: arguments.seconds })?;
 
     // Either Ctrl-C comes or the time is over: both mean the same.
     let _ = interrupted.recv_timeout(Duration::from_secs(arguments.seconds));

@@ -13,11 +13,8 @@ pub(super) fn run(choice: &Choice, output: &mut Output) -> Result<(), Error> {
     let backend = choice.open()?;
     let client = Client::open(backend.device())?;
     let version = client.version()?;
-    let status = Status {
-        driver: driver_version(version.driver),
-        backend: choice.kind.name(),
-        ledger: client.ledger()?,
-    };
+    let status =
+        Status { driver: driver_version(version.driver), backend: choice.kind.name(), ledger: client.ledger()? };
     client.close();
     output.emit(&status)?;
     backend.finish_clean()
@@ -91,22 +88,13 @@ impl Serialize for Status {
 impl Event for Status {
     fn human(&self) -> String {
         let ledger = &self.ledger;
-        let registered = if ledger.registered == 0 {
-            "not registered as a WSK client"
-        } else {
-            "registered as a WSK client"
-        };
+        let registered =
+            if ledger.registered == 0 { "not registered as a WSK client" } else { "registered as a WSK client" };
         let mut references = Table::new(&["references", "all clients"], &[1]);
         for provider in Provider::ALL {
-            references.row([
-                provider.name().to_owned(),
-                at(&ledger.driver_references, provider as usize).to_string(),
-            ]);
+            references.row([provider.name().to_owned(), at(&ledger.driver_references, provider as usize).to_string()]);
         }
-        let mut requests = Table::new(
-            &["requests", "taken", "completed", "cancelled", "pending"],
-            &[1, 2, 3, 4],
-        );
+        let mut requests = Table::new(&["requests", "taken", "completed", "cancelled", "pending"], &[1, 2, 3, 4]);
         for &kind in Kind::ALL {
             let of = at(&ledger.driver_requests, kind as usize);
             let counts = [of.taken, of.completed, of.cancelled, of.pending()].map(|count| count.to_string());
@@ -137,21 +125,9 @@ mod tests {
         ledger.registered = 1;
         ledger.clients = 2;
         ledger.driver_sockets = 1;
-        ledger.requests[Kind::Receive as usize] = Tally {
-            taken: 5,
-            completed: 4,
-            cancelled: 1,
-        };
-        ledger.driver_requests[Kind::Receive as usize] = Tally {
-            taken: 50,
-            completed: 40,
-            cancelled: 10,
-        };
-        Status {
-            driver: driver_version(0x0102_0300),
-            backend: "lab",
-            ledger,
-        }
+        ledger.requests[Kind::Receive as usize] = Tally { taken: 5, completed: 4, cancelled: 1 };
+        ledger.driver_requests[Kind::Receive as usize] = Tally { taken: 50, completed: 40, cancelled: 10 };
+        Status { driver: driver_version(0x0102_0300), backend: "lab", ledger }
     }
 
     #[test]
@@ -161,10 +137,7 @@ mod tests {
         assert_eq!(lines[0], "wskclient.sys 1.2.3 (lab), registered as a WSK client");
         assert_eq!(lines[1], "2 client(s), 1 socket(s), 0 teardown(s) since it was loaded");
         assert!(lines.contains(&" application            3"), "{text}");
-        assert!(
-            lines.contains(&" receive      50         40         10       10"),
-            "{text}"
-        );
+        assert!(lines.contains(&" receive      50         40         10       10"), "{text}");
         assert!(lines.iter().all(|line| line.chars().count() <= 100), "{text}");
     }
 
@@ -176,9 +149,6 @@ mod tests {
             value["requests"]["receive"]["client"],
             json!({ "taken": 5, "completed": 4, "cancelled": 1, "pending": 1 })
         );
-        assert_eq!(
-            (&value["registered"], &value["driver"]),
-            (&json!(true), &json!("1.2.3"))
-        );
+        assert_eq!((&value["registered"], &value["driver"]), (&json!(true), &json!("1.2.3")));
     }
 }

@@ -15,9 +15,7 @@ pub(super) fn run(socket: &Socket, seed: u64) -> Result<u32, Error> {
     let received = thread::scope(|scope| {
         let sender = scope.spawn(|| send(socket, &data));
         let received = receive(socket);
-        sender
-            .join()
-            .unwrap_or_else(|_| Err(Error::unexpected("the echo's sender", "its thread panicked")))?;
+        sender.join().unwrap_or_else(|_| Err(Error::unexpected("the echo's sender", "its thread panicked")))?;
         received
     })?;
     if received != sent {
@@ -31,13 +29,7 @@ fn send(socket: &Socket, data: &[u8]) -> Result<(), Error> {
     for chunk in data.chunks(CHUNK) {
         let sent = socket.send(chunk.to_vec())?.bytes;
         if sent != chunk.len() {
-            return Err(Error::new(
-                "echo: send",
-                Cause::Malformed {
-                    expected: chunk.len(),
-                    answered: sent,
-                },
-            ));
+            return Err(Error::new("echo: send", Cause::Malformed { expected: chunk.len(), answered: sent }));
         }
     }
     Ok(())
@@ -49,10 +41,7 @@ fn receive(socket: &Socket) -> Result<u32, Error> {
     while left > 0 {
         let data = socket.receive(left.min(CHUNK))?;
         if data.is_empty() {
-            return Err(Error::unexpected(
-                "echo: receive",
-                format!("the stream ended {left} bytes early"),
-            ));
+            return Err(Error::unexpected("echo: receive", format!("the stream ended {left} bytes early")));
         }
         hasher.update(&data);
         left -= data.len();

@@ -105,6 +105,10 @@ fn paragraph(head: &str, text: &str) -> String {
     format!("{HEAD}{head:<13}{HEAD:#}{text}")
 }
 
+fn counted(number: u32, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 fn milliseconds(microseconds: u64) -> String {
     format!("{}.{:03} ms", microseconds / 1000, microseconds % 1000)
 }
@@ -119,71 +123,46 @@ impl Event for Step {
                 };
                 paragraph("open", &format!("wskclient.sys {driver} {place}"))
             }
-            Self::Startup {
-                provider,
-                version,
-                references,
-                ..
-            } => paragraph("startup", &format!("{provider} {version}: {references} reference(s)")),
-            Self::Listen { address } => paragraph(
-                "listen",
-                &format!("a kernel socket listens on {address}, an accept is pending"),
-            ),
+            Self::Startup { provider, version, references, .. } => {
+                paragraph("startup", &format!("{provider} {version}, {}", counted(*references, "reference")))
+            }
+            Self::Listen { address } => {
+                paragraph("listen", &format!("a kernel socket on {address}, an accept pending"))
+            }
             Self::Connections { connected, accepted } => paragraph(
                 "connect",
                 &format!(
                     "{connected} kernel sockets connected to a peer program, {accepted} accepted from peer programs;\n{:13}a \
-                     receive is pending on each",
+                     receive pending on each",
                     ""
                 ),
             ),
-            Self::Send { bytes } => paragraph(
-                "send",
-                &format!(
-                    "{} MiB to a peer that reads nothing: the send can't finish",
-                    bytes >> 20
-                ),
-            ),
-            Self::Standing {
-                references,
-                sockets,
-                pending,
-            } => paragraph(
-                "ledger",
-                &format!("{references} references, {sockets} sockets, {pending} requests pending"),
-            ),
-            Self::Cleanup {
-                references,
-                sockets,
-                pending,
-                cancelled,
-            } => paragraph(
+            Self::Send { bytes } => {
+                paragraph("send", &format!("{} MiB to a peer that reads nothing: the send can't finish", bytes >> 20))
+            }
+            Self::Standing { references, sockets, pending } => {
+                paragraph("ledger", &format!("{references} references, {sockets} sockets, {pending} requests pending"))
+            }
+            Self::Cleanup { references, sockets, pending, cancelled } => paragraph(
                 "cleanup",
                 &format!(
-                    "{references} reference(s) left, {sockets} sockets, {pending} requests pending, {cancelled} cancelled: as \
-                     before"
+                    "{} left; {sockets} sockets and {pending} pending requests as before, {cancelled} cancelled",
+                    counted(*references, "reference")
                 ),
             ),
             Self::Receive { bytes, place } => paragraph(
                 "receive",
                 &format!(
-                    "{bytes} bytes came through a socket {place};\n{:13}its receive is posted again",
+                    "{bytes} bytes come through {place};\n{:13}the receive that was pending gets them, and is posted again",
                     ""
                 ),
             ),
-            Self::LastCleanup {
-                teardown_us,
-                requests,
-                peers_reset,
-                peers_ended,
-                registered,
-            } => last_cleanup(*teardown_us, requests, *peers_reset, *peers_ended, *registered),
+            Self::LastCleanup { teardown_us, requests, peers_reset, peers_ended, registered } => {
+                last_cleanup(*teardown_us, requests, *peers_reset, *peers_ended, *registered)
+            }
             Self::Restart { startup_us, references } => paragraph(
                 "restart",
-                &format!(
-                    "startup at once, in {}: {references} reference",
-                    milliseconds(*startup_us)
-                ),
+                &format!("startup at once, in {}; {}", milliseconds(*startup_us), counted(*references, "reference")),
             ),
             Self::Echo { bytes, crc32, echo_us } => paragraph(
                 "echo",
@@ -192,10 +171,9 @@ impl Event for Step {
                     milliseconds(*echo_us)
                 ),
             ),
-            Self::Unload { violations, leaks } => paragraph(
-                "unload",
-                &format!("{violations} violations of the lab's rules, {leaks} leaks"),
-            ),
+            Self::Unload { violations, leaks } => {
+                paragraph("unload", &format!("{violations} violations of the lab's rules, {leaks} leaks"))
+            }
             Self::Summary(summary) => summary.human(),
         }
     }
@@ -205,29 +183,16 @@ fn last_cleanup(teardown_us: u64, requests: &[Ended], reset: Option<usize>, ende
     let mut table = Table::new(&["request", "on the socket", "ended with", "bytes"], &[3]);
     for request in requests {
         let status = request.status_name.unwrap_or(&request.status);
-        table.row([
-            &*request.kind,
-            &*request.place,
-            status,
-            &request.information.to_string(),
-        ]);
+        table.row([&*request.kind, &*request.place, status, &request.information.to_string()]);
     }
     let peers = match reset {
         Some(reset) => format!("{reset} peer programs saw a reset"),
         None => format!("{ended} peer programs saw their connection end"),
     };
-    let registration = if registered {
-        "still registered, for other clients"
-    } else {
-        "no longer registered as a WSK client"
-    };
+    let registration =
+        if registered { "still registered, for other clients" } else { "no longer registered as a WSK client" };
     let text = format!("the last one: teardown took {}", milliseconds(teardown_us));
-    format!(
-        "{}\n{}\n{:13}{peers}; {registration}",
-        paragraph("cleanup", &text),
-        table.text(12),
-        ""
-    )
+    format!("{}\n{}\n{:13}{peers}; {registration}", paragraph("cleanup", &text), table.text(12), "")
 }
 
 impl Summary {
@@ -252,13 +217,7 @@ impl Ended {
     pub fn new(kind: String, place: String, status: i32, information: usize) -> Self {
         let text = format!("{status:#010X}");
         debug_assert!(StatusText(status).to_string().contains(&text));
-        Self {
-            kind,
-            place,
-            status: text,
-            status_name: status_name(status),
-            information,
-        }
+        Self { kind, place, status: text, status_name: status_name(status), information }
     }
 }
 
@@ -288,12 +247,8 @@ mod tests {
 
     #[test]
     fn a_failed_summary_says_why_and_leaves_null_what_is_not_known() {
-        let summary = Summary {
-            result: "failed",
-            references: Some(3),
-            error: Some("why".into()),
-            ..Summary::default()
-        };
+        let summary =
+            Summary { result: "failed", references: Some(3), error: Some("why".into()), ..Summary::default() };
         assert_eq!(
             serde_json::to_string(&Step::Summary(summary)).unwrap(),
             r#"{"event":"summary","result":"failed","references":3,"pending_at_last_cleanup":null,"cancelled":null,"peers_reset":null,"restart_echo_bytes":null,"violations":null,"leaks":null,"teardown_us":null,"error":"why"}"#
@@ -306,8 +261,8 @@ mod tests {
         let step = Step::LastCleanup {
             teardown_us: 12_345,
             requests: vec![
-                ended("accept", "listener 127.0.0.1:65535"),
-                ended("receive", "accepted from 127.0.0.1:65535"),
+                ended("accept", "127.0.0.1:65535 listening"),
+                ended("receive", "127.0.0.1:65535 accepted from 127.0.0.1:65534"),
             ],
             peers_reset: Some(9),
             peers_ended: 9,
@@ -318,12 +273,9 @@ mod tests {
         assert_eq!(lines[0], "cleanup      the last one: teardown took 12.345 ms");
         assert_eq!(
             lines[2],
-            "             accept   listener 127.0.0.1:65535       STATUS_CANCELLED      0"
+            "             accept   127.0.0.1:65535 listening                      STATUS_CANCELLED      0"
         );
-        assert_eq!(
-            lines[4],
-            "             9 peer programs saw a reset; no longer registered as a WSK client"
-        );
+        assert_eq!(lines[4], "             9 peer programs saw a reset; no longer registered as a WSK client");
         assert!(lines.iter().all(|line| line.chars().count() <= 100), "{text}");
     }
 }

@@ -21,13 +21,8 @@ impl Lab {
             let what = format!("load {}", driver.display());
             return Err(Error::new(what, Cause::Absent("there is no such file".into())));
         }
-        let machine = Machine::new(ntlab::Options {
-            seed,
-            ..ntlab::Options::default()
-        });
-        let driver = machine
-            .load(driver)
-            .map_err(|error| Error::unexpected("load the driver", error.to_string()))?;
+        let machine = Machine::new(ntlab::Options { seed, ..ntlab::Options::default() });
+        let driver = machine.load(driver).map_err(|error| Error::unexpected("load the driver", error.to_string()))?;
         driver.start().map_err(|stop| {
             let cause = match stop {
                 Stop::Status(status) => Cause::Status(status.0),
@@ -59,12 +54,7 @@ impl Lab {
         if let Err(Stop::Status(status)) = &unloaded {
             text = format!("the driver does not unload: {}\n{text}", crate::StatusText(status.0));
         }
-        Verdict {
-            unloaded: unloaded.is_ok(),
-            violations: report.violations.len(),
-            leaks: report.leaks,
-            report: text,
-        }
+        Verdict { unloaded: unloaded.is_ok(), violations: report.violations.len(), leaks: report.leaks, report: text }
     }
 }
 
@@ -99,10 +89,7 @@ struct LabHandle(ntlab::Handle);
 impl HandleBackend for LabHandle {
     fn submit(&self, code: u32, input: &[u8], buffer: Vec<u8>) -> Request {
         let length = buffer.len();
-        Request::new(LabRequest {
-            request: self.0.ioctl(code, input, buffer),
-            length,
-        })
+        Request::new(LabRequest { request: self.0.ioctl(code, input, buffer), length })
     }
 
     fn cancel_all(&self) {
@@ -126,17 +113,9 @@ impl RequestBackend for LabRequest {
     }
 
     fn wait(&mut self, timeout: Duration) -> Option<Completion> {
-        let ntlab::Completion {
-            status,
-            information,
-            output: mut buffer,
-        } = self.request.wait(timeout)?;
+        let ntlab::Completion { status, information, output: mut buffer } = self.request.wait(timeout)?;
         buffer.resize(self.length, 0);
-        Some(Completion {
-            status: status.0,
-            information,
-            buffer,
-        })
+        Some(Completion { status: status.0, information, buffer })
     }
 
     fn cancel(&self) {

@@ -3,10 +3,7 @@
 //! The Win32 call and every crate over it answer a Win32 error, which several NTSTATUS values share, and for a request that fails at
 //! once the system writes no status into the OVERLAPPED. The native call (`NtDeviceIoControlFile`) answers the NTSTATUS
 //! itself. Its buffers belong to the system until the completion, so they live in a heap record that outlasts it.
-#![expect(
-    unsafe_code,
-    reason = "no crate offers overlapped requests that end with their exact NTSTATUS"
-)]
+#![expect(unsafe_code, reason = "no crate offers overlapped requests that end with their exact NTSTATUS")]
 
 use super::{Completion, Device, Handle, HandleBackend, Refused, Request, RequestBackend};
 use crate::{
@@ -50,11 +47,7 @@ pub struct WindowsDevice;
 
 impl Device for WindowsDevice {
     fn open(&self) -> Result<Handle, Error> {
-        let opened = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(FILE_FLAG_OVERLAPPED)
-            .open(DEVICE_PATH);
+        let opened = OpenOptions::new().read(true).write(true).custom_flags(FILE_FLAG_OVERLAPPED).open(DEVICE_PATH);
         let file = opened.map_err(|error| {
             let cause = match error.raw_os_error().map(i32::cast_unsigned) {
                 Some(ERROR_FILE_NOT_FOUND | ERROR_PATH_NOT_FOUND) => Cause::Absent("there is no such device".into()),
@@ -91,17 +84,8 @@ impl HandleBackend for WindowsHandle {
         let Ok(event) = event() else {
             return Refused::request(crate::abi::WsaError::NoBuffers.status(), buffer);
         };
-        let record = Box::new(Record {
-            overlapped: OVERLAPPED::default(),
-            event,
-            input: input.to_vec(),
-            buffer,
-        });
-        let request = WindowsRequest {
-            record: Some(Pinned::new(record)),
-            refused: None,
-            file: self.0.clone(),
-        };
+        let record = Box::new(Record { overlapped: OVERLAPPED::default(), event, input: input.to_vec(), buffer });
+        let request = WindowsRequest { record: Some(Pinned::new(record)), refused: None, file: self.0.clone() };
         match with_file(&self.0, |file| request.issue(file, code)) {
             Some(status) => request.issued(status),
             None => request.issued(STATUS_INVALID_HANDLE),
@@ -200,16 +184,8 @@ impl WindowsRequest {
         let record = pinned.0.as_ptr();
         // SAFETY: the record is live and the system has not seen it yet.
         let record = unsafe { &mut *record };
-        let buffer: *mut u8 = if record.buffer.is_empty() {
-            null_mut()
-        } else {
-            record.buffer.as_mut_ptr()
-        };
-        let input: *const u8 = if record.input.is_empty() {
-            null()
-        } else {
-            record.input.as_ptr()
-        };
+        let buffer: *mut u8 = if record.buffer.is_empty() { null_mut() } else { record.buffer.as_mut_ptr() };
+        let input: *const u8 = if record.input.is_empty() { null() } else { record.input.as_ptr() };
         let (Ok(input_length), Ok(buffer_length)) =
             (u32::try_from(record.input.len()), u32::try_from(record.buffer.len()))
         else {
@@ -243,11 +219,7 @@ impl WindowsRequest {
         {
             // SAFETY: the request failed at once, so the system is done with the record.
             let record = unsafe { pinned.into_box() };
-            self.refused = Some(Completion {
-                status,
-                information: 0,
-                buffer: record.buffer,
-            });
+            self.refused = Some(Completion { status, information: 0, buffer: record.buffer });
         }
         Request::new(self)
     }
@@ -270,9 +242,7 @@ impl RequestBackend for WindowsRequest {
         let record = unsafe { pinned.into_box() };
         Some(Completion {
             // The status is the word's low half, whatever its sign.
-            status: u32::try_from(record.overlapped.Internal & 0xFFFF_FFFF)
-                .unwrap_or_default()
-                .cast_signed(),
+            status: u32::try_from(record.overlapped.Internal & 0xFFFF_FFFF).unwrap_or_default().cast_signed(),
             information: record.overlapped.InternalHigh,
             buffer: record.buffer,
         })
