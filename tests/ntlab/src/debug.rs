@@ -71,37 +71,35 @@ fn print(text: &str) {
     machine::current().print(text);
 }
 
-#[expect(clippy::too_many_arguments, reason = "stands for a variadic routine")]
 extern "win64" fn dbg_print(
     text: *const c_char,
-    a: usize,
-    b: usize,
-    c: usize,
-    d: usize,
-    e: usize,
-    f: usize,
-    g: usize,
-    h: usize,
+    a0: usize,
+    a1: usize,
+    a2: usize,
+    a3: usize,
+    a4: usize,
+    a5: usize,
+    a6: usize,
+    a7: usize,
 ) -> i32 {
-    print(&format(text, [a, b, c, d, e, f, g, h]));
+    print(&format(text, [a0, a1, a2, a3, a4, a5, a6, a7]));
     0
 }
 
-#[expect(clippy::too_many_arguments, reason = "stands for a variadic routine")]
 extern "win64" fn dbg_print_ex(
     _component: u32,
     _level: u32,
     text: *const c_char,
-    a: usize,
-    b: usize,
-    c: usize,
-    d: usize,
-    e: usize,
-    f: usize,
-    g: usize,
-    h: usize,
+    a0: usize,
+    a1: usize,
+    a2: usize,
+    a3: usize,
+    a4: usize,
+    a5: usize,
+    a6: usize,
+    a7: usize,
 ) -> i32 {
-    print(&format(text, [a, b, c, d, e, f, g, h]));
+    print(&format(text, [a0, a1, a2, a3, a4, a5, a6, a7]));
     0
 }
 

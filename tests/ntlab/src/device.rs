@@ -120,6 +120,7 @@ impl Extra {
 }
 
 /// Takes the lab's part of a device down with it.
+#[expect(clippy::unnecessary_wraps, reason = "the signature is `AtEnd`")]
 fn end(machine: &Inner, object: PVOID) -> Result<bool, Stopped> {
     if let Some(header) = machine.object(object) {
         let extra = header.context.swap(0, Ordering::AcqRel) as *mut Extra;
@@ -192,7 +193,6 @@ extern "win64" fn io_create_device(
     create(driver, extension, name, device_type, characteristics, exclusive, None, result).0
 }
 
-#[expect(clippy::too_many_arguments, reason = "it is IoCreateDeviceSecure")]
 extern "win64" fn io_create_device_secure(
     driver: *mut DRIVER_OBJECT,
     extension: u32,

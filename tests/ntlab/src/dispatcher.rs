@@ -74,7 +74,8 @@ fn try_satisfy(objects: &[usize], all: bool) -> Option<usize> {
 /// The moment at which a wait ends: `timeout` is in 100 ns, negative from now, else since 1601.
 pub(crate) fn deadline(timeout: i64) -> Instant {
     let now = Instant::now();
-    let ticks = if timeout < 0 { timeout.unsigned_abs() } else { timeout.cast_unsigned().saturating_sub(system_time()) };
+    let ticks =
+        if timeout < 0 { timeout.unsigned_abs() } else { timeout.cast_unsigned().saturating_sub(system_time()) };
     now + Duration::from_micros(ticks / 10) + Duration::from_nanos(ticks % 10 * 100)
 }
 
@@ -101,12 +102,7 @@ impl Dispatcher {
 
 impl Inner {
     /// Waits for one or all of `objects`; the index of the one that satisfied the wait, or none at the deadline.
-    pub(crate) fn wait(
-        &self,
-        objects: &[usize],
-        all: bool,
-        until: Option<Instant>,
-    ) -> Result<Option<usize>, Stopped> {
+    pub(crate) fn wait(&self, objects: &[usize], all: bool, until: Option<Instant>) -> Result<Option<usize>, Stopped> {
         for &object in objects {
             header(object).Type.load(Ordering::Relaxed); // a fault comes here, before the lock
         }
@@ -247,7 +243,6 @@ extern "win64" fn zw_wait_for_single_object(handle: usize, _alertable: u8, timeo
     status
 }
 
-#[expect(clippy::too_many_arguments, reason = "it is KeWaitForMultipleObjects")]
 extern "win64" fn wait_for_multiple_objects(
     count: u32,
     objects: *const usize,

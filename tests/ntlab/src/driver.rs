@@ -1,6 +1,6 @@
-//! A driver's life: DriverEntry, DriverUnload, and what must be gone afterwards.
+//! A driver's life: `DriverEntry`, `DriverUnload`, and what must be gone afterwards.
 //!
-//! Models "Writing a DriverEntry Routine", "Writing an Unload Routine" and what the service control manager does.
+//! Models "Writing a `DriverEntry` Routine", "Writing an Unload Routine" and what the service control manager does.
 
 use std::path::Path;
 use std::ptr::null_mut;
@@ -86,6 +86,7 @@ fn wide(text: &str) -> (Box<[u16]>, UNICODE_STRING) {
     (units, string)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the signature is `AtEnd`")]
 fn end(machine: &Inner, object: PVOID) -> Result<bool, Stopped> {
     if let Some(header) = machine.object(object) {
         let strings = header.context.swap(0, Ordering::AcqRel) as *mut Strings;
@@ -212,8 +213,7 @@ impl Shared {
         let (object, path) = self.create_object(machine);
         let arguments = [object as usize, &raw const path as usize];
         let value = machine.bounded("DriverEntry", || call::driver("DriverEntry", self.entry, &arguments))?;
-        #[expect(clippy::cast_possible_truncation, reason = "an NTSTATUS comes back in the low half of the register")]
-        let status = NtStatus(value as i32);
+        let status = NtStatus::returned(value);
         // SAFETY: the object was made above, and lives until unload.
         let driver = unsafe { &*object };
         if !status.is_success() {

@@ -175,6 +175,9 @@ static BINDINGS: OnceLock<HashMap<&'static str, Binding>> = OnceLock::new();
 /// Every export, by name.
 pub(crate) fn bindings() -> &'static HashMap<&'static str, Binding> {
     BINDINGS.get_or_init(|| {
-        all().into_iter().map(|export| (export.name, Binding { module: export.module, address: gated(export) })).collect()
+        all()
+            .into_iter()
+            .map(|export| (export.name, Binding { module: export.module, address: gated(export) }))
+            .collect()
     })
 }

@@ -58,7 +58,7 @@ pub(crate) fn install() {
 }
 
 fn register(context: &ucontext_t, register: c_int) -> usize {
-    context.uc_mcontext.gregs[register.cast_unsigned() as usize].cast_unsigned() as usize
+    isize::try_from(context.uc_mcontext.gregs[register.cast_unsigned() as usize]).unwrap_or(0).cast_unsigned()
 }
 
 fn set_register(context: &mut ucontext_t, register: c_int, value: usize) {
@@ -88,8 +88,10 @@ extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void
     }
     // SAFETY: the kernel passes a valid context to an SA_SIGINFO handler.
     let context = unsafe { &mut *context.cast::<ucontext_t>() };
-    // SAFETY: the kernel passes valid information; `si_addr` is there for these signals.
-    let address = unsafe { (*info).si_addr() } as usize;
+    // SAFETY: the kernel passes valid information.
+    let info = unsafe { &*info };
+    // SAFETY: `si_addr` is there for these signals.
+    let address = unsafe { info.si_addr() } as usize;
     FAULT.set(Some(Fault {
         signal,
         address,

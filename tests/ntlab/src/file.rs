@@ -1,6 +1,6 @@
-//! File objects: from IRP_MJ_CREATE over the last handle's IRP_MJ_CLEANUP to IRP_MJ_CLOSE when nothing refers to them.
+//! File objects: from `IRP_MJ_CREATE` over the last handle's `IRP_MJ_CLEANUP` to `IRP_MJ_CLOSE` when nothing refers to them.
 //!
-//! Models "IRP_MJ_CREATE", "IRP_MJ_CLEANUP" and "IRP_MJ_CLOSE".
+//! Models "`IRP_MJ_CREATE`", "`IRP_MJ_CLEANUP`" and "`IRP_MJ_CLOSE`".
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,6 +35,9 @@ pub(crate) struct File {
     pub(crate) requests: Mutex<Vec<Arc<Request>>>,
 }
 
+/// `FILE_OPEN`: the disposition of an open, in the top byte of a create's options.
+const FILE_OPEN: usize = 1;
+
 /// `IO_SECURITY_CONTEXT`, as far as drivers look at it.
 #[repr(C)]
 struct SecurityContext {
@@ -51,6 +54,7 @@ struct Waiter {
     done: Condvar,
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the signature is `Finish`")]
 fn finish_waited(irp: &IRP, context: usize) -> Result<(), Stopped> {
     // SAFETY: `send` gave this reference to the IRP.
     let waiter = unsafe { Arc::from_raw(context as *const Waiter) };
@@ -66,7 +70,7 @@ fn send(
     device: *mut DEVICE_OBJECT,
     file: *mut FILE_OBJECT,
     major: u8,
-    fill: impl FnOnce(&IO_STACK_LOCATION),
+    set_parameters: impl FnOnce(&IO_STACK_LOCATION),
 ) -> Result<NtStatus, Stopped> {
     let waiter = Arc::new(Waiter::default());
     // SAFETY: the caller holds a reference to the device.
@@ -82,7 +86,7 @@ fn send(
     let stack = unsafe { &*irp.next() };
     stack.MajorFunction.set(major);
     stack.FileObject.set(file);
-    fill(stack);
+    set_parameters(stack);
     machine.bounded("a dispatch routine", || context.enter(|| irp::call_driver(device, pointer)))?;
     let since = Instant::now();
     let mut status = waiter.status.lock();
@@ -102,7 +106,7 @@ fn send(
     }
 }
 
-/// Gives the lab's part of a file back, after its IRP_MJ_CLOSE if it was ever opened.
+/// Gives the lab's part of a file back, after its `IRP_MJ_CLOSE` if it was ever opened.
 fn end(machine: &Inner, object: PVOID) -> Result<bool, Stopped> {
     let Some(header) = machine.object(object) else { return Ok(true) };
     let address = header.context.load(Ordering::Acquire) as *const File;
@@ -124,7 +128,7 @@ fn end(machine: &Inner, object: PVOID) -> Result<bool, Stopped> {
     Ok(false)
 }
 
-/// IRP_MJ_CLOSE, then what the lab holds.
+/// `IRP_MJ_CLOSE`, then what the lab holds.
 fn close(machine: &Inner, object: PVOID) -> Result<(), Stopped> {
     let file: *mut FILE_OBJECT = object.cast();
     // SAFETY: the memory of the object stays until `free_object`.
@@ -145,11 +149,7 @@ fn dispose(machine: &Inner, object: PVOID) -> Result<(), Stopped> {
 }
 
 /// Opens `name` as `CreateFile` does for an asynchronous handle with read and write access.
-pub(crate) fn open(
-    machine: &Current,
-    context: &Context,
-    name: &str,
-) -> Result<Result<Arc<File>, NtStatus>, Stopped> {
+pub(crate) fn open(machine: &Current, context: &Context, name: &str) -> Result<Result<Arc<File>, NtStatus>, Stopped> {
     let path = match name.strip_prefix(r"\\.\") {
         Some(rest) => format!(r"\??\{rest}"),
         None => name.to_owned(),
@@ -187,13 +187,8 @@ pub(crate) fn open(
     body.DeviceObject.set(pointer);
     body.ReadAccess.set(1);
     body.WriteAccess.set(1);
-    let security = SecurityContext {
-        quality_of_service: 0,
-        access_state: 0,
-        desired_access: READ_WRITE,
-        full_create_options: 0,
-    };
-    const FILE_OPEN: usize = 1;
+    let security =
+        SecurityContext { quality_of_service: 0, access_state: 0, desired_access: READ_WRITE, full_create_options: 0 };
     let status = send(machine, context, pointer, file_pointer, IRP_MJ_CREATE, |stack| {
         stack.Parameters.set([&raw const security as usize, FILE_OPEN << 24, 0, 0]);
     })?;
@@ -206,7 +201,7 @@ pub(crate) fn open(
     Ok(Ok(file))
 }
 
-/// Closes one handle: the last one sends IRP_MJ_CLEANUP and gives the handles' reference back.
+/// Closes one handle: the last one sends `IRP_MJ_CLEANUP` and gives the handles' reference back.
 pub(crate) fn close_handle(machine: &Inner, context: &Context, file: &File) -> Result<(), Stopped> {
     if file.handles.fetch_sub(1, Ordering::AcqRel) != 1 {
         return Ok(());

@@ -9,8 +9,6 @@ pub(crate) const PASSIVE: u8 = 0;
 pub(crate) const APC: u8 = 1;
 /// No thread is dispatched: no waiting, no paged memory.
 pub(crate) const DISPATCH: u8 = 2;
-/// The highest device IRQL on x64.
-pub(crate) const DEVICE: u8 = 12;
 /// Any level.
 pub(crate) const HIGH: u8 = 15;
 

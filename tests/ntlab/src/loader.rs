@@ -49,8 +49,7 @@ impl Image {
             return Err(bad(&"it is for another processor"));
         }
         let optional = headers.optional_header();
-        let region =
-            Region::map(optional.size_of_image() as usize, Access::ReadWrite).map_err(|error| bad(&error))?;
+        let region = Region::map(optional.size_of_image() as usize, Access::ReadWrite).map_err(|error| bad(&error))?;
         let base = region.base();
         let put = |at: usize, bytes: &[u8]| {
             if at + bytes.len() > region.size() {

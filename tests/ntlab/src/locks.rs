@@ -62,7 +62,7 @@ pub(crate) fn acquire(lock: &KSPIN_LOCK, kind: LockKind) -> Result<u8, Stopped> 
     let (thread, machine) = (this(), machine::current());
     let address = std::ptr::from_ref(lock) as usize;
     let before = thread.irql.get();
-    let held = Held { lock: address, kind, irql: before, caller: thread.caller.get() };
+    let held = Held { lock: address, kind, caller: thread.caller.get() };
     if kind == LockKind::AtDpcLevel && before < irql::DISPATCH {
         let message = format!("KeAcquireSpinLockAtDpcLevel was called at IRQL {before}");
         return Err(rules::record(&rules::LOCK_IRQL, message, Vec::new()));
@@ -121,8 +121,7 @@ pub(crate) fn release(lock: &KSPIN_LOCK, kind: LockKind, to: u8) -> Result<(), S
     let address = std::ptr::from_ref(lock) as usize;
     let count = thread.held_count.get();
     let broken = |message: String| Err(rules::record(&rules::LOCK_NOT_OWNED, message, Vec::new()));
-    let position =
-        thread.held[..count].iter().position(|held| held.get().is_some_and(|held| held.lock == address));
+    let position = thread.held[..count].iter().position(|held| held.get().is_some_and(|held| held.lock == address));
     let Some((position, held)) = position.and_then(|index| Some((index, thread.held[index].get()?))) else {
         return broken(format!("the thread releases spin lock {address:#x} without holding it"));
     };

@@ -13,8 +13,8 @@ use crate::exports::Export;
 use crate::rules::{Rule, Violation};
 use crate::thread::this;
 use crate::{
-    device, dispatcher, driver, fault, irp, locks, nt, objects, pool, process, rules, system_thread, timer, watchdog, work,
-    wsk,
+    device, dispatcher, driver, fault, irp, locks, nt, objects, pool, process, rules, system_thread, timer, watchdog,
+    work, wsk,
 };
 
 /// How a machine is to be.
@@ -100,7 +100,7 @@ impl Deref for Current {
 
 impl Current {
     /// A reference that may be kept.
-    pub(crate) fn share(&self) -> Arc<Inner> {
+    pub(crate) fn share(self) -> Arc<Inner> {
         self.arc().expect("who entered the machine holds it")
     }
 }
@@ -195,7 +195,7 @@ impl Inner {
         self.started.elapsed()
     }
 
-    /// The next number of the machine's random source (SplitMix64).
+    /// The next number of the machine's random source (`SplitMix64`).
     pub(crate) fn random(&self) -> u64 {
         let mut z = self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -328,7 +328,7 @@ impl Inner {
     pub(crate) fn stack(&self, from: usize, to: usize) -> Vec<String> {
         const MOST: usize = 24;
         let mut lines = Vec::new();
-        if from % 8 != 0 || from == 0 || to <= from || to - from > 1 << 20 {
+        if !from.is_multiple_of(8) || from == 0 || to <= from || to - from > 1 << 20 {
             return lines;
         }
         for at in (from..to).step_by(8) {

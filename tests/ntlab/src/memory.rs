@@ -87,8 +87,7 @@ impl Region {
         assert!(self.contains(address) && length <= self.base + self.size - address, "outside the region");
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
         // SAFETY: the range is ours by the invariant of `Region`; what it held is given up.
-        let result =
-            unsafe { libc::mmap(address as *mut c_void, whole_pages(length), libc::PROT_NONE, flags, -1, 0) };
+        let result = unsafe { libc::mmap(address as *mut c_void, whole_pages(length), libc::PROT_NONE, flags, -1, 0) };
         assert_ne!(result, libc::MAP_FAILED, "mmap: {}", io::Error::last_os_error());
     }
 }

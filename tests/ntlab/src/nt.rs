@@ -4,7 +4,7 @@
 //! them. Every size and offset is asserted here at compile time, and listed in [`LAYOUTS`] so that they can also be
 //! checked against the C headers of a driver kit.
 #![expect(non_snake_case, reason = "fields carry the names of the C headers")]
-#![expect(non_camel_case_types, clippy::upper_case_acronyms, reason = "types carry the names of the C headers")]
+#![expect(non_camel_case_types, reason = "types carry the names of the C headers")]
 
 use std::cell::Cell;
 use std::ffi::c_void;

@@ -118,7 +118,7 @@ impl Inner {
         };
         // SAFETY: the block is new, long enough, and aligned to 16.
         unsafe { block.cast::<Header>().write(header) };
-        block.wrapping_add(HEADER_SIZE).cast()
+        block.wrapping_byte_add(HEADER_SIZE)
     }
 
     /// The header of an object, if `object` is a live one.
@@ -278,9 +278,8 @@ pub(crate) fn exports() -> Vec<Export> {
         ("PsProcessType", &PS_PROCESS_TYPE),
         ("ExEventObjectType", &EX_EVENT_OBJECT_TYPE),
     ];
-    exports.extend(
-        data.map(|(name, pointer)| Export::direct("ntoskrnl.exe", name, std::ptr::from_ref(pointer).cast())),
-    );
+    exports
+        .extend(data.map(|(name, pointer)| Export::direct("ntoskrnl.exe", name, std::ptr::from_ref(pointer).cast())));
     debug_assert!(!IO_FILE_OBJECT_TYPE.0.is_null());
     exports
 }

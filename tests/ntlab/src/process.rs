@@ -205,7 +205,7 @@ impl Process {
     /// Opens a device, as `CreateFileW` with `GENERIC_READ | GENERIC_WRITE` and `FILE_FLAG_OVERLAPPED` does.
     ///
     /// # Errors
-    /// What the name, the device's security descriptor or the driver's IRP_MJ_CREATE answers;
+    /// What the name, the device's security descriptor or the driver's `IRP_MJ_CREATE` answers;
     /// `STATUS_UNEXPECTED_IO_ERROR` when the machine has stopped.
     pub fn open(&self, name: &str) -> Result<Handle, NtStatus> {
         if self.shared.exiting.load(Ordering::SeqCst) {
@@ -258,13 +258,13 @@ impl Handle {
     #[must_use = "zero means ERROR_NOT_FOUND"]
     pub fn cancel_all(&self) -> usize {
         let requests = request::of_process(self.file(), self.process().id);
-        let cancel = |request: &Arc<request::Shared>| {
-            self.machine.run(|| request.cancel(&self.machine.inner)).unwrap_or(false)
-        };
+        let cancel =
+            |request: &Arc<request::Shared>| self.machine.run(|| request.cancel(&self.machine.inner)).unwrap_or(false);
         requests.iter().filter(|request| cancel(request)).count()
     }
 
-    /// `CloseHandle`. The last handle of a file sends IRP_MJ_CLEANUP; IRP_MJ_CLOSE follows when no IRP refers to it.
+    /// `CloseHandle`. The last handle of a file sends `IRP_MJ_CLEANUP`; `IRP_MJ_CLOSE` follows when no IRP refers to it.
+    #[must_use]
     pub fn close(&self) -> NtStatus {
         if !self.shared.open.swap(false, Ordering::AcqRel) {
             return NtStatus::INVALID_HANDLE;

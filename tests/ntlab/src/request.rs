@@ -1,4 +1,4 @@
-//! Requests: DeviceIoControl as a process sees it, from its buffers to its completion.
+//! Requests: `DeviceIoControl` as a process sees it, from its buffers to its completion.
 //!
 //! Models "Buffer Descriptions for I/O Control Codes", "Defining I/O Control Codes" and `CancelIoEx`.
 
@@ -26,12 +26,12 @@ pub struct Completion {
     pub status: NtStatus,
     /// Usually the number of bytes.
     pub information: usize,
-    /// The output buffer: what Windows copies back for METHOD_BUFFERED, as much of the memory as `information` says for
-    /// METHOD_OUT_DIRECT, all of the memory for METHOD_IN_DIRECT and METHOD_NEITHER.
+    /// The output buffer: what Windows copies back for `METHOD_BUFFERED`, as much of the memory as `information` says for
+    /// `METHOD_OUT_DIRECT`, all of the memory for `METHOD_IN_DIRECT` and `METHOD_NEITHER`.
     pub output: Vec<u8>,
 }
 
-/// A DeviceIoControl with every choice open.
+/// A `DeviceIoControl` with every choice open.
 #[derive(Debug, Clone, Default)]
 pub struct RawIoctl {
     /// The control code; its two lowest bits are the method.
@@ -69,7 +69,7 @@ impl UserMemory {
         let block = machine.pool.allocate(length, u32::from_le_bytes(*b"User"), kind);
         assert!(!block.is_null(), "memory for a request");
         // SAFETY: the block is new and `length` long.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), block, length) };
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), block.cast(), length) };
         Self { address: block as usize, length, own: Vec::new() }
     }
 
@@ -123,11 +123,17 @@ pub(crate) fn of_process(file: &File, process: u32) -> Vec<Arc<Shared>> {
 }
 
 impl Handle {
-    /// An overlapped DeviceIoControl. `output` is the output buffer; for the direct methods, the memory that the MDL
-    /// describes (for METHOD_IN_DIRECT what it holds is the data to send). Returns when the dispatch routine has.
+    /// An overlapped `DeviceIoControl`. `output` is the output buffer; for the direct methods, the memory that the MDL
+    /// describes (for `METHOD_IN_DIRECT` what it holds is the data to send). Returns when the dispatch routine has.
     pub fn ioctl(&self, code: u32, input: &[u8], output: Vec<u8>) -> Request {
         let (input_length, output_length) = (length(input), length(&output));
-        self.ioctl_raw(RawIoctl { code, input: Some(input.to_vec()), input_length, output: Some(output), output_length })
+        self.ioctl_raw(RawIoctl {
+            code,
+            input: Some(input.to_vec()),
+            input_length,
+            output: Some(output),
+            output_length,
+        })
     }
 
     /// As [`Handle::ioctl`], with lengths and null buffers as given.
@@ -173,7 +179,8 @@ impl Handle {
         stack.FileObject.set(self.file().object as *mut _);
         let (code, input_length, output_length) = (raw.code, raw.input_length, raw.output_length);
         let buffers = prepare(&machine, irp, raw, context.process);
-        let type3 = if buffers.method == METHOD_NEITHER { buffers.input.address as PVOID } else { std::ptr::null_mut() };
+        let type3 =
+            if buffers.method == METHOD_NEITHER { buffers.input.address as PVOID } else { std::ptr::null_mut() };
         stack.set_device_io_control(code, input_length, output_length, type3);
         *shared.buffers.lock() = buffers;
         *shared.irp.lock() = Some(pointer as usize);
@@ -212,8 +219,8 @@ fn prepare(machine: &Inner, irp: &IRP, raw: RawIoctl, process: PVOID) -> Buffers
         assert!(!system.is_null(), "memory for a system buffer");
         let given = input.len().min(input_length);
         // SAFETY: the block is new and at least `given` long.
-        unsafe { std::ptr::copy_nonoverlapping(input.as_ptr(), system, given) };
-        irp.SystemBuffer.set(system.cast());
+        unsafe { std::ptr::copy_nonoverlapping(input.as_ptr(), system.cast(), given) };
+        irp.SystemBuffer.set(system);
         buffers.system = system as usize;
     }
     match method {
@@ -332,7 +339,8 @@ impl Request {
         self.shared.completion.lock().clone()
     }
 
-    /// `CancelIoEx` for this request; false is ERROR_NOT_FOUND: it is completed already.
+    /// `CancelIoEx` for this request; false is `ERROR_NOT_FOUND`: it is completed already.
+    #[must_use]
     pub fn cancel(&self) -> bool {
         self.machine.run(|| self.shared.cancel(&self.machine.inner)).unwrap_or(false)
     }

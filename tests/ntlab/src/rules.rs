@@ -100,7 +100,7 @@ pub(crate) fn violate(rule: &'static Rule, message: impl Into<String>, history: 
 macro_rules! rules {
     ($($id:ident = $name:literal / $windows:expr, $meaning:literal, $remedy:literal;)*) => {
         $(
-            #[doc = $meaning]
+            #[doc = concat!("`", $name, "`.")]
             pub static $id: Rule = Rule { name: $name, windows_name: $windows, meaning: $meaning, remedy: $remedy };
         )*
         /// Every rule.

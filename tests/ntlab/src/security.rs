@@ -11,7 +11,7 @@ use crate::status::NtStatus;
 /// Who a process runs as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Token {
-    /// The LocalSystem account.
+    /// The `LocalSystem` account.
     System,
     /// An elevated administrator.
     #[default]
@@ -43,7 +43,7 @@ impl Token {
     }
 }
 
-/// `GENERIC_READ` and `GENERIC_WRITE` as device objects map them: FILE_GENERIC_READ, FILE_GENERIC_WRITE.
+/// `GENERIC_READ` and `GENERIC_WRITE` as device objects map them: `FILE_GENERIC_READ`, `FILE_GENERIC_WRITE`.
 const FILE_GENERIC_READ: u32 = 0x0012_0089;
 const FILE_GENERIC_WRITE: u32 = 0x0012_0116;
 const FILE_GENERIC_EXECUTE: u32 = 0x0012_00a0;
@@ -220,12 +220,12 @@ extern "win64" fn create_security_descriptor(descriptor: *mut [u8; 40], revision
     NtStatus::SUCCESS.0
 }
 
-extern "win64" fn set_dacl_security_descriptor(descriptor: *mut u8, present: u8, dacl: usize, _defaulted: u8) -> i32 {
+extern "win64" fn set_dacl_security_descriptor(descriptor: PVOID, present: u8, dacl: usize, _defaulted: u8) -> i32 {
     // SAFETY: the driver vouches for a SECURITY_DESCRIPTOR.
-    let control = unsafe { &mut *descriptor.wrapping_add(2).cast::<u16>() };
+    let control = unsafe { &mut *descriptor.wrapping_byte_add(2).cast::<u16>() };
     *control = if present != 0 { *control | SE_DACL_PRESENT } else { *control & !SE_DACL_PRESENT };
     // SAFETY: as above.
-    unsafe { descriptor.wrapping_add(32).cast::<usize>().write_unaligned(if present != 0 { dacl } else { 0 }) };
+    unsafe { descriptor.wrapping_byte_add(32).cast::<usize>().write_unaligned(if present != 0 { dacl } else { 0 }) };
     NtStatus::SUCCESS.0
 }
 

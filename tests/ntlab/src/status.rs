@@ -11,7 +11,7 @@ macro_rules! statuses {
         impl NtStatus {
             $(
                 #[doc = concat!("`STATUS_", stringify!($name), "`.")]
-                pub const $name: Self = Self($value as u32 as i32);
+                pub const $name: Self = Self(u32::cast_signed($value));
             )*
 
             /// The constant's name in `ntstatus.h`, when the lab knows it.
@@ -47,6 +47,12 @@ statuses! {
 }
 
 impl NtStatus {
+    /// The status in the register that a routine returned it in: only the low half counts.
+    #[expect(clippy::cast_possible_truncation, reason = "the high half is undefined")]
+    pub(crate) const fn returned(register: usize) -> Self {
+        Self((register as u32).cast_signed())
+    }
+
     /// `NT_SUCCESS`: success or information.
     #[must_use]
     pub const fn is_success(self) -> bool {

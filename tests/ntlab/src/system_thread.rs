@@ -30,7 +30,6 @@ thread_local! {
     static TERMINATING: Cell<bool> = const { Cell::new(false) };
 }
 
-#[expect(clippy::too_many_arguments, reason = "it is PsCreateSystemThread")]
 extern "win64" fn create_system_thread(
     handle: &Cell<usize>,
     _access: u32,

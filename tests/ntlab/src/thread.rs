@@ -30,8 +30,6 @@ pub(crate) enum LockKind {
 pub(crate) struct Held {
     pub(crate) lock: usize,
     pub(crate) kind: LockKind,
-    /// The IRQL before it was taken.
-    pub(crate) irql: u8,
     /// Return address of the call that took it.
     pub(crate) caller: usize,
 }

@@ -1,4 +1,4 @@
-//! The clock: timers, and the DPCs that one thread at DISPATCH_LEVEL runs.
+//! The clock: timers, and the DPCs that one thread at `DISPATCH_LEVEL` runs.
 //!
 //! Models "Timer Objects and DPCs" and "Introduction to DPCs".
 

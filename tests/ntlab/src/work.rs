@@ -67,7 +67,7 @@ impl Workers {
 }
 
 impl Inner {
-    /// Has a worker thread run `job` at PASSIVE_LEVEL in the System process.
+    /// Has a worker thread run `job` at `PASSIVE_LEVEL` in the System process.
     pub(crate) fn run_later(&self, job: Job) {
         let spawn = {
             let mut queue = self.workers.queue.lock();
@@ -98,13 +98,8 @@ impl Inner {
         {
             std::thread::sleep(Duration::from_millis(1));
         }
-        let mut live: Vec<String> = self
-            .workers
-            .items
-            .lock()
-            .iter()
-            .map(|(item, state)| format!("work item {item:#x} ({state:?})"))
-            .collect();
+        let mut live: Vec<String> =
+            self.workers.items.lock().iter().map(|(item, state)| format!("work item {item:#x} ({state:?})")).collect();
         match self.workers.running.load(Ordering::Acquire) {
             0 => {}
             running => live.push(format!("{running} running work item routines")),
@@ -144,7 +139,7 @@ extern "win64" fn io_allocate_work_item(device: *mut DEVICE_OBJECT) -> PVOID {
         unsafe { item.cast::<usize>().write(device as usize) };
         machine.workers.items.lock().insert(item as usize, Item::Idle);
     }
-    item.cast()
+    item
 }
 
 fn queue(item: PVOID, routine: usize, context: usize, extended: bool) {
@@ -167,8 +162,7 @@ fn queue(item: PVOID, routine: usize, context: usize, extended: bool) {
         // The routine may free the item or queue it again.
         machine.workers.running.fetch_add(1, Ordering::AcqRel);
         machine.workers.items.lock().insert(item, Item::Idle);
-        let result =
-            Context::system(machine).enter(|| call::driver("a work item routine", routine, &arguments));
+        let result = Context::system(machine).enter(|| call::driver("a work item routine", routine, &arguments));
         machine.workers.running.fetch_sub(1, Ordering::AcqRel);
         result?;
         machine.dereference(device as PVOID)

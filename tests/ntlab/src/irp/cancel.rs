@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 
 use super::{Header, header};
 use crate::call::{self, Stopped};
+use crate::locks;
 use crate::nt::IRP;
 use crate::rules;
 use crate::thread::{LockKind, this};
-use crate::locks;
 
 /// `IoSetCancelRoutine`: sets the routine (0: none) and returns the one before.
 pub(crate) fn set_cancel_routine(irp: *mut IRP, routine: usize) -> usize {

@@ -1,6 +1,6 @@
 //! `IoCallDriver` and `IoCompleteRequest`: down the stack locations and up again.
 //!
-//! Models "Completing IRPs", "IoMarkIrpPending" and "Implementing an IoCompletion routine". Whether STATUS_PENDING was
+//! Models "Completing IRPs", "`IoMarkIrpPending`" and "Implementing an `IoCompletion` routine". Whether `STATUS_PENDING` was
 //! returned exactly when the location was marked is judged for each location when both have happened: the return of
 //! its dispatch routine, and its passing by the completion.
 
@@ -103,8 +103,7 @@ pub(crate) fn call_driver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> Result<i
     }
     let what = name_of(major);
     let value = call::driver(what, routine, &[device as usize, irp as usize])?;
-    #[expect(clippy::cast_possible_truncation, reason = "an NTSTATUS comes back in the low half of the register")]
-    let status = NtStatus(value as i32);
+    let status = NtStatus::returned(value);
     if let Some(header) = header {
         if header.incarnation.load(Ordering::Acquire) == incarnation {
             returned(header, location, status, what)?;
@@ -235,8 +234,7 @@ fn continues(
         header.set_state(State::Live)
     });
     let value = call::driver("a completion routine", routine, &[device as usize, irp as usize, context])?;
-    #[expect(clippy::cast_possible_truncation, reason = "an NTSTATUS comes back in the low half of the register")]
-    if NtStatus(value as i32) == NtStatus::MORE_PROCESSING_REQUIRED {
+    if NtStatus::returned(value) == NtStatus::MORE_PROCESSING_REQUIRED {
         return Ok(false);
     }
     if let (Some(header), Some(word)) = (header, word)

@@ -1,7 +1,7 @@
 //! Where IRPs live: slots of a few sizes in reserved address ranges, reused last when freed.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -35,7 +35,6 @@ struct Slots {
 /// The IRPs of one machine.
 pub(crate) struct Slab {
     classes: [Class; CLASSES.len()],
-    live: AtomicUsize,
     total: AtomicU64,
 }
 
@@ -47,7 +46,6 @@ impl Slab {
                 region: Region::reserve(space).expect("addresses for IRPs"),
                 state: Mutex::new(Slots { used: 0, committed: 0, free: VecDeque::new() }),
             }),
-            live: AtomicUsize::new(0),
             total: AtomicU64::new(0),
         }
     }
@@ -93,21 +91,14 @@ impl Slab {
 
     /// Counts an IRP that was taken.
     pub(super) fn count(&self) {
-        self.live.fetch_add(1, Ordering::Relaxed);
         self.total.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Puts a slot whose header has no user any more last among the free ones.
     pub(super) fn give_back(&self, slot: usize) {
-        self.live.fetch_sub(1, Ordering::Relaxed);
         if let Some(class) = self.classes.iter().find(|class| class.region.contains(slot)) {
             class.state.lock().free.push_back(slot);
         }
-    }
-
-    /// How many IRPs are in use.
-    pub(crate) fn live(&self) -> usize {
-        self.live.load(Ordering::Relaxed)
     }
 
     /// How many IRPs there were.

@@ -25,7 +25,7 @@ fn allocate(size: usize, tag: u32, paged: bool, zeroed: bool) -> PVOID {
     if machine.fails_allocation() {
         return std::ptr::null_mut();
     }
-    machine.pool.allocate(size, tag, Kind { zeroed, paged, internal: false }).cast()
+    machine.pool.allocate(size, tag, Kind { zeroed, paged, internal: false })
 }
 
 extern "win64" fn ex_allocate_pool2(flags: u64, size: usize, tag: u32) -> PVOID {

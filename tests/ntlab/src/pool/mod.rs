@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use crate::call::Stopped;
 use crate::machine::{self, Inner};
 use crate::memory::{Access, Region};
-use crate::nt::PAGE_SIZE;
+use crate::nt::{PAGE_SIZE, PVOID};
 use crate::rules::{self, Rule};
 use crate::thread::this;
 
@@ -154,7 +154,6 @@ pub(crate) struct Pool {
     records: Region,
     free: Mutex<Free>,
     slab: slab::Slab,
-    allocations: AtomicUsize,
 }
 
 impl Pool {
@@ -164,7 +163,6 @@ impl Pool {
             records: Region::map(SPACE / PAGE_SIZE * RECORD_SIZE, Access::ReadWrite).expect("addresses for pool"),
             free: Mutex::default(),
             slab: slab::Slab::new(),
-            allocations: AtomicUsize::new(0),
         }
     }
 
@@ -197,8 +195,7 @@ impl Pool {
     }
 
     /// A block, or null.
-    pub(crate) fn allocate(&self, size: usize, tag: u32, kind: Kind) -> *mut u8 {
-        self.allocations.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn allocate(&self, size: usize, tag: u32, kind: Kind) -> PVOID {
         let special = machine::current().options.special_pool && SPECIAL.load(Ordering::Relaxed) < MOST_SPECIAL;
         let address = if special || size > LARGE { self.allocate_special(size, tag, kind) } else { None };
         let Some(address) = address.or_else(|| self.slab.allocate(size, tag, kind)) else {
@@ -208,7 +205,7 @@ impl Pool {
             // SAFETY: the block is new, accessible and `size` long.
             unsafe { (address as *mut u8).write_bytes(if kind.zeroed { 0 } else { GARBAGE }, size) };
         }
-        address as *mut u8
+        address as PVOID
     }
 
     fn allocate_special(&self, size: usize, tag: u32, kind: Kind) -> Option<usize> {
@@ -328,11 +325,6 @@ impl Pool {
             bytes += block.size.get();
         });
         (blocks, bytes)
-    }
-
-    /// How many blocks were ever asked for.
-    pub(crate) fn total(&self) -> usize {
-        self.allocations.load(Ordering::Relaxed)
     }
 
     /// What an access to `address` hit, if it is pool.

@@ -1,6 +1,6 @@
 //! A driver whose device runs whatever routine a test sends it.
 //!
-//! The routine's address is the input buffer of a METHOD_BUFFERED request, so that one `DriverEntry` serves all tests.
+//! The routine's address is the input buffer of a `METHOD_BUFFERED` request, so that one `DriverEntry` serves all tests.
 
 use std::ffi::c_void;
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::ptr::null_mut;
 
-use ntlab::nt::{DEVICE_OBJECT, IRP, IO_STACK_LOCATION};
+use ntlab::nt::{DEVICE_OBJECT, IO_STACK_LOCATION, IRP};
 use ntlab::{NtStatus, rules};
 
 use crate::bench::*;

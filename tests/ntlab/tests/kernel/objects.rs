@@ -108,7 +108,10 @@ fn a_name_is_given_once() {
     extern "win64" fn again(_: &DEVICE_OBJECT, irp: *mut IRP) -> i32 {
         let name: Vec<u16> = r"\??\BENCH".encode_utf16().collect();
         let string = unicode(&name);
-        assert_eq!(NtStatus(IoCreateSymbolicLink(&raw const string, &raw const string)), NtStatus::OBJECT_NAME_COLLISION);
+        assert_eq!(
+            NtStatus(IoCreateSymbolicLink(&raw const string, &raw const string)),
+            NtStatus::OBJECT_NAME_COLLISION
+        );
         complete(irp, NtStatus::SUCCESS, 0)
     }
     passes(&[again]);
@@ -121,7 +124,9 @@ extern "win64" fn fails_dirty(driver: *mut DRIVER_OBJECT, path: *const UNICODE_S
 
 extern "win64" fn fails_clean(_: *mut DRIVER_OBJECT, path: *const UNICODE_STRING) -> i32 {
     // SAFETY: the kernel passes a registry path.
-    let path = unsafe { (*path).text() };
+    let path = unsafe { &*path };
+    // SAFETY: it is a valid string.
+    let path = unsafe { path.text() };
     assert_eq!(path, r"\Registry\Machine\System\CurrentControlSet\Services\builtin");
     NtStatus::INSUFFICIENT_RESOURCES.0
 }

@@ -168,16 +168,13 @@ extern "win64" fn on_dpc(_: *mut KDPC, context: *mut c_void, a: *mut c_void, _: 
     KeSetEvent(context.cast(), 0, 0);
 }
 
-#[repr(C)]
-struct Clockwork {
-    timer: KTIMER,
-    dpc: KDPC,
-}
+/// A timer and the DPC behind it.
+type Clockwork = [u64; (size_of::<KTIMER>() + size_of::<KDPC>()) / 8];
 
 fn clockwork(device: &DEVICE_OBJECT) -> (*mut Clockwork, *mut KTIMER, *mut KDPC) {
     let block: *mut Clockwork = pool();
-    // SAFETY: the block is large enough.
-    let (timer, dpc) = unsafe { (&raw mut (*block).timer, &raw mut (*block).dpc) };
+    let timer: *mut KTIMER = block.cast();
+    let dpc: *mut KDPC = timer.wrapping_add(1).cast();
     KeInitializeTimer(timer);
     KeInitializeDpc(dpc, on_dpc as *const () as usize, event(device).cast_mut().cast());
     (block, timer, dpc)
