@@ -1,7 +1,7 @@
 //! A Wine prefix of our own, with its server as our child: made afresh, and gone without a trace when it is dropped.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -24,14 +24,14 @@ pub struct Prefix<'a> {
     tools: &'a Tools,
     path: PathBuf,
     debug: &'a str,
-    server: Option<Running>,
     programs: usize,
 }
 
 impl<'a> Prefix<'a> {
     /// Makes a prefix at `path`, instead of what is there, and starts its server. `debug` is Wine's `WINEDEBUG`.
     pub fn create(tools: &'a Tools, path: &Path, debug: &'a str) -> Result<Self> {
-        let mut prefix = Self { tools, path: path.to_owned(), debug, server: None, programs: 0 };
+        let mut prefix = Self { tools, path: path.to_owned(), debug, programs: 0 };
+        // A run that was killed itself has left its session behind.
         prefix.end()?;
         if path.exists() {
             fs::remove_dir_all(path).with_context(|| format!("cannot remove {}", path.display()))?;
@@ -82,25 +82,38 @@ impl<'a> Prefix<'a> {
         command
     }
 
-    /// The server stays when the last program ends, so that the driver does too.
-    fn start_server(&mut self) -> Result<()> {
-        let mut command = self.environment(&self.tools.wineserver);
-        self.server = Some(Running::start("wineserver", command.args(["-f", "-p"]), &self.logs())?);
-        Ok(())
+    /// Starts the server, and returns when it is ready. It stays when the last program ends, so that the driver does too.
+    fn start_server(&self) -> Result<()> {
+        self.wineserver("wineserver", "-p")
     }
 
     /// Ends the session: the server ends its programs, and then itself.
-    fn end(&mut self) -> Result<()> {
-        if let Some(mut server) = self.server.take() {
-            Running::start("wineserver-k", self.environment(&self.tools.wineserver).arg("-k"), &self.logs())?
-                .wait(SHORT)?;
-            server.wait(SHORT)?;
+    fn end(&self) -> Result<()> {
+        if !self.processes()?.is_empty() {
+            self.wineserver("wineserver-k", "-k")?;
         }
-        wait_for("the end of the prefix's last process", SHORT, || Ok(self.processes()?.is_empty().then_some(())))
+        wait_for("the end of the prefix's last process", SHORT, || Ok(self.processes()?.is_empty().then_some(())))?;
+        self.remove_server_folder();
+        Ok(())
+    }
+
+    fn wineserver(&self, name: &str, option: &str) -> Result<()> {
+        Running::start(name, self.environment(&self.tools.wineserver).arg(option), &self.logs())?.finish(SHORT)?;
+        Ok(())
+    }
+
+    /// Debian's Wine gives each prefix a folder for the server's socket, names it in the prefix, and never removes it.
+    fn remove_server_folder(&self) {
+        let name = fs::read_to_string(self.path.join("wineserver")).unwrap_or_default();
+        let is_wines = name.strip_prefix("wine-").is_some_and(|tail| tail.chars().all(char::is_alphanumeric));
+        if is_wines {
+            // It is litter at worst.
+            let _ = fs::remove_dir_all(env::temp_dir().join(name));
+        }
     }
 
     /// Ends the session and makes sure that nothing of it is left.
-    pub fn close(mut self) -> Result<()> {
+    pub fn close(self) -> Result<()> {
         self.end()?;
         let left = self.processes()?;
         ensure!(left.is_empty(), "processes {left:?} of the Wine prefix are still there");
@@ -133,13 +146,14 @@ impl<'a> Prefix<'a> {
 impl Drop for Prefix<'_> {
     /// The way out of a failure: what does not end when asked is killed, by its id.
     fn drop(&mut self) {
-        if let Some(server) = self.server.take() {
-            let asked = self.environment(&self.tools.wineserver).arg("-k").status();
-            drop((asked, server));
+        if self.processes().is_ok_and(|processes| processes.is_empty()) {
+            return;
         }
+        let _ = self.environment(&self.tools.wineserver).arg("-k").status();
         for id in self.processes().unwrap_or_default() {
             // It may have ended meanwhile.
             let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
         }
+        self.remove_server_folder();
     }
 }
