@@ -106,13 +106,14 @@ impl Host {
         self.socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 
-    /// Receives into `segments`, leaving out their first `skip` bytes. Zero: the peer has shut its side down.
+    /// Receives at most `most` bytes into `segments`, leaving out their first `skip` bytes. Zero: the peer has shut its side
+    /// down.
     ///
     /// # Safety
     /// The segments are memory that nobody else uses during the call.
-    pub unsafe fn receive(&self, segments: &[Segment], skip: usize) -> io::Result<usize> {
+    pub unsafe fn receive(&self, segments: &[Segment], skip: usize, most: usize) -> io::Result<usize> {
         // SAFETY: the caller vouches for the memory.
-        let mut slices = unsafe { writable(segments, skip) };
+        let mut slices = unsafe { writable(segments, skip, most) };
         retry(|| self.socket.recv_vectored(&mut slices).map(|(count, _)| count))
     }
 
@@ -128,7 +129,7 @@ impl Host {
     /// As [`Host::receive`].
     pub unsafe fn receive_from(&self, segments: &[Segment]) -> io::Result<(usize, SocketAddr, bool)> {
         // SAFETY: the caller vouches for the memory.
-        let mut slices = unsafe { writable(segments, 0) };
+        let mut slices = unsafe { writable(segments, 0, usize::MAX) };
         let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
         retry(|| {
             let mut sender = SockAddr::from(nowhere);
@@ -231,8 +232,13 @@ fn rest(segments: &[Segment], mut skip: usize) -> impl Iterator<Item = (*mut u8,
         .take(SEGMENTS)
 }
 
-unsafe fn writable(segments: &[Segment], skip: usize) -> Vec<MaybeUninitSlice<'_>> {
+unsafe fn writable(segments: &[Segment], skip: usize, mut most: usize) -> Vec<MaybeUninitSlice<'_>> {
     rest(segments, skip)
+        .map_while(|(start, length)| {
+            let length = length.min(most);
+            most -= length;
+            (length != 0).then_some((start, length))
+        })
         .map(|(start, length)| {
             // SAFETY: the caller of this function vouches for the segments' memory.
             MaybeUninitSlice::new(unsafe { std::slice::from_raw_parts_mut(start.cast(), length) })

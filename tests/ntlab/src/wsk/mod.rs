@@ -89,6 +89,16 @@ pub enum Order {
     Finished,
 }
 
+/// How much of the data that has arrived a receive takes, unless it waits for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Take {
+    /// As much as fits its buffer.
+    #[default]
+    Full,
+    /// As much as fits, or less, as the seed has it: TCP keeps no boundaries.
+    Any,
+}
+
 /// Choices that WSK's documentation leaves to the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Options {
@@ -98,6 +108,8 @@ pub struct Options {
     pub level: Level,
     /// Order of completions.
     pub order: Order,
+    /// Length of receives.
+    pub take: Take,
 }
 
 /// What the network has done and holds.
@@ -309,6 +321,16 @@ impl Provider {
             When::Any => self.coin(),
             When::Inline => true,
             When::Later => false,
+        }
+    }
+
+    /// How many bytes a receive into `length` bytes takes at most.
+    fn take_at_most(&self, length: usize) -> usize {
+        let take = self.options.lock().take;
+        if take == Take::Any && self.coin() && length > 1 {
+            1 + usize::try_from(kernel::random()).unwrap_or(0) % length
+        } else {
+            length
         }
     }
 

@@ -238,6 +238,7 @@ fn receive_some(
     if buffer.length == 0 && !drain {
         return Outcome::Done(status::SUCCESS, 0); // it only enables WskReceiveEvent again
     }
+    let most = if all { buffer.length } else { provider.take_at_most(buffer.length) };
     loop {
         let Some(host) = &inner.host else {
             return Outcome::Done(inner.phase.refusal(), 0);
@@ -246,7 +247,7 @@ fn receive_some(
             host.discard()
         } else {
             // SAFETY: the driver leaves the buffer alone until the IRP is completed.
-            unsafe { host.receive(&buffer.segments, *done) }
+            unsafe { host.receive(&buffer.segments, *done, most) }
         };
         match count {
             Ok(0) => return Outcome::Done(status::SUCCESS, *done),

@@ -3,6 +3,7 @@
 //! One idea: it holds no lock while it completes an IRP, since the completion routine is the driver's code and may call
 //! anything.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::RawFd;
@@ -27,6 +28,10 @@ const FIN_INTERVAL: Duration = Duration::from_millis(5);
 /// A turn of the thread while IRPs are held back.
 const HOLD_INTERVAL: Duration = Duration::from_millis(1);
 
+thread_local! {
+    static NETWORK_THREAD: Cell<bool> = const { Cell::new(false) };
+}
+
 /// What other threads give to the network thread.
 pub(crate) struct Network {
     registry: Registry,
@@ -38,7 +43,7 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Completes an IRP later.
+    /// Completes an IRP later: on the network thread, which looks for more before it waits.
     pub fn finish(&self, finished: Finished) {
         self.finished.lock().push(finished);
         self.wake();
@@ -63,12 +68,17 @@ impl Network {
     }
 
     fn wake(&self) {
+        if NETWORK_THREAD.get() {
+            return; // it looks before it waits
+        }
         // The waker fails only when its counter is full, and then the thread wakes anyhow.
         let _ = self.waker.wake();
     }
 
     fn timeout(&self, held: bool) -> Option<Duration> {
-        if held {
+        if !self.finished.lock().is_empty() {
+            Some(Duration::ZERO)
+        } else if held {
             Some(HOLD_INTERVAL)
         } else if self.fins.lock().is_empty() {
             None
@@ -108,6 +118,7 @@ fn new() -> io::Result<(Poll, Network)> {
 }
 
 fn run(provider: &Arc<Provider>, poll: Poll) {
+    NETWORK_THREAD.set(true);
     serve(provider, poll);
     // The machine has stopped or is switched off. IRPs that are left hold on to their sockets, and those to the host's.
     let sockets = provider.sockets.lock().all();

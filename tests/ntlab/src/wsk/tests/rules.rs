@@ -44,7 +44,10 @@ fn a_closed_socket_is_not_used() {
 #[test]
 fn a_close_does_not_overlap_a_call() {
     let machine = machine(11);
-    set_options(&machine, Options { when: When::Inline, level: Level::Passive, order: Order::Finished });
+    set_options(
+        &machine,
+        Options { when: When::Inline, level: Level::Passive, order: Order::Finished, ..Options::default() },
+    );
     let inner = Arc::clone(&machine.inner);
     provoke(&machine, &rules::CLOSE_OVERLAPS_CALL, || {
         let client = Client::new();

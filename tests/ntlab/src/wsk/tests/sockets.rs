@@ -10,7 +10,7 @@ use wsk::sys;
 use super::super::option::{
     IPPROTO_TCP, SO_ERROR, SO_KEEPALIVE, SO_RCVBUF, SO_SNDBUF, SO_TYPE, SOL_SOCKET, TCP_NODELAY,
 };
-use super::super::{Level, Options, Order, When, status};
+use super::super::{Level, Options, Order, Take, When, status};
 use super::{Client, Io, Memory, Place, Sock, each_seed, machine, run, set_options, settle, settled, until};
 
 /// A program that listens.
@@ -495,7 +495,7 @@ fn each_choice_of_the_provider_can_be_forced() {
     for when in [When::Inline, When::Later] {
         for level in [Level::Passive, Level::Dispatch] {
             let machine = machine(8);
-            set_options(&machine, Options { when, level, order: Order::Finished });
+            set_options(&machine, Options { when, level, order: Order::Finished, ..Options::default() });
             run(&machine, || {
                 let client = Client::new();
                 let (socket, mut program) = pair(&client);
@@ -589,6 +589,34 @@ fn a_socket_is_made_bound_and_connected_in_one_call_or_not_at_all() {
             assert_eq!(connect(address), (status::CONNECTION_REFUSED, 0));
             assert_eq!(connect("192.0.2.1:1".parse().unwrap()), (status::NETWORK_UNREACHABLE, 0));
             assert_eq!(machine.network().counters().sockets, 0);
+            client.end();
+        });
+    });
+}
+
+#[test]
+fn receives_may_take_less_than_there_is_and_lose_nothing() {
+    each_seed(|machine| {
+        set_options(machine, Options { take: Take::Any, ..Options::default() });
+        run(machine, || {
+            let client = Client::new();
+            let (socket, mut program) = pair(&client);
+            let data: Vec<u8> = (0..=255).collect();
+            program.write_all(&data).unwrap();
+            drop(program);
+            let (mut all, mut calls) = (Vec::new(), 0);
+            loop {
+                let (status, count, bytes) = socket.receive(8, 0).settle();
+                assert_eq!(status, status::SUCCESS);
+                if count == 0 {
+                    break;
+                }
+                all.extend(bytes);
+                calls += 1;
+            }
+            assert_eq!(all, data);
+            assert!(calls > 32);
+            socket.close();
             client.end();
         });
     });
