@@ -50,6 +50,12 @@ impl fmt::Display for Report {
 }
 
 impl Machine {
+    /// Pool blocks of drivers that are allocated now, and their bytes.
+    #[must_use]
+    pub fn pool_in_use(&self) -> (usize, usize) {
+        crate::call::guard(&self.inner, || self.inner.pool.live()).unwrap_or_default()
+    }
+
     /// Shuts the machine down: processes end, drivers that still run are unloaded, freed memory is checked, threads end.
     #[must_use = "the report says whether a rule was broken"]
     pub fn finish(self) -> Report {
