@@ -235,3 +235,20 @@ fn a_driver_that_unloads_leaves_nothing_behind() {
     let history = machine.violations()[0].history.join("\n");
     assert!(history.contains("Listen socket") && history.contains("WSK registration"), "{history}");
 }
+
+#[test]
+fn a_machine_that_stops_gives_its_sockets_back_to_the_host() {
+    let machine = machine(11);
+    let mut address = None;
+    provoke(&machine, &rules::NO_IRP, || {
+        let client = Client::new();
+        let (listener, local) = client.listening();
+        address = Some(local);
+        let places = Box::leak(Box::new([Place::default(), Place::default()]));
+        listener.start_accept(places);
+        // SAFETY: the arguments are those of WskCloseSocket, but for the IRP.
+        unsafe { listener.basic().close_socket.unwrap()(listener.object, null_mut()) };
+    });
+    let address = address.expect("it listened");
+    until("nobody listens any more", || std::net::TcpStream::connect(address).is_err());
+}
