@@ -21,7 +21,7 @@ use std::{
 };
 use wskctl::{
     Client, Started,
-    abi::{Provider, WinsockVersion},
+    abi::{Provider, WinsockVersion, WsaError},
     device::lab,
 };
 
@@ -51,14 +51,28 @@ impl Lab {
     /// There is none, or it does not start.
     #[must_use]
     pub fn start() -> Self {
-        let path = env::var_os("WSKCLIENT_SYS").map(PathBuf::from);
-        let path = path.expect("WSKCLIENT_SYS names no driver: run `cargo lab test`, which builds one");
-        let seed = env::var("WSKCLIENT_SEED").map_or(1, |seed| seed.parse().expect("WSKCLIENT_SEED is a number"));
-        let lab = match lab::Lab::start(&path, seed) {
-            Ok(lab) => lab,
-            Err(error) => panic!("{error}"),
-        };
-        Self { lab: Some(lab), processes: Rc::default() }
+        match lab::Lab::start_with(&image(), options()) {
+            Ok(lab) => Self { lab: Some(lab), processes: Rc::default() },
+            Err((error, _)) => panic!("{error}"),
+        }
+    }
+
+    /// Starts the driver in a machine whose allocation number `index` fails; none if the driver does not start, as it may.
+    ///
+    /// # Panics
+    /// A driver that does not start leaves something behind, or gives another reason.
+    #[must_use]
+    pub fn start_failing(index: u64) -> Option<Self> {
+        let options = ntlab::Options { fail_allocation: Some(index), ..options() };
+        match lab::Lab::start_with(&image(), options) {
+            Ok(lab) => Some(Self { lab: Some(lab), processes: Rc::default() }),
+            Err((error, verdict)) => {
+                let verdict = verdict.expect("the driver can be loaded");
+                assert!(verdict.is_clean(), "allocation {index}: {error}\n{}", verdict.report);
+                assert_eq!(error.winsock(), Some(WsaError::NoBuffers), "allocation {index}: {error}");
+                None
+            }
+        }
     }
 
     /// The machine.
@@ -106,6 +120,17 @@ impl Lab {
         started(&client, APPLICATION);
         client
     }
+}
+
+/// The driver's image.
+fn image() -> PathBuf {
+    let path = env::var_os("WSKCLIENT_SYS").map(PathBuf::from);
+    path.expect("WSKCLIENT_SYS names no driver: run `cargo lab test`, which builds one")
+}
+
+fn options() -> ntlab::Options {
+    let seed = env::var("WSKCLIENT_SEED").map_or(1, |seed| seed.parse().expect("WSKCLIENT_SEED is a number"));
+    ntlab::Options { seed, ..ntlab::Options::default() }
 }
 
 impl Drop for Lab {

@@ -324,6 +324,7 @@ fn two_hundred_cycles_of_startup_traffic_and_cleanup_hold_nothing() {
     let lab = Lab::start();
     let client = lab.client();
     let peers = Listener::start().unwrap();
+    let mut settled = None;
     for cycle in 0..200_u64 {
         let provider = Provider::ALL[usize::from(cycle % 2 == 1)];
         started(&client, provider);
@@ -335,6 +336,10 @@ fn two_hundred_cycles_of_startup_traffic_and_cleanup_hold_nothing() {
         client.cleanup(provider).unwrap();
         cancelled(receive);
         assert_eq!(client.ledger().unwrap().teardowns, cycle + 1);
+        if cycle >= 10 {
+            let pool = lab.machine().pool_in_use();
+            assert_eq!(*settled.get_or_insert(pool), pool, "blocks and bytes of pool after cycle {cycle}");
+        }
     }
     deregistered(&client);
 }

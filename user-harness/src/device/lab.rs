@@ -17,19 +17,31 @@ impl Lab {
     /// # Errors
     /// There is no such file, it can't be loaded, or the driver does not start.
     pub fn start(driver: &Path, seed: u64) -> Result<Self, Error> {
+        Self::start_with(driver, ntlab::Options { seed, ..ntlab::Options::default() }).map_err(|(error, _)| error)
+    }
+
+    /// As [`start`](Self::start), in a machine with other options. On failure it also gives what the rules say, if a driver was loaded.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with(driver: &Path, options: ntlab::Options) -> Result<Self, (Error, Option<Verdict>)> {
         if !driver.is_file() {
             let what = format!("load {}", driver.display());
-            return Err(Error::new(what, Cause::Absent("there is no such file".into())));
+            return Err((Error::new(what, Cause::Absent("there is no such file".into())), None));
         }
-        let machine = Machine::new(ntlab::Options { seed, ..ntlab::Options::default() });
-        let driver = machine.load(driver).map_err(|error| Error::unexpected("load the driver", error.to_string()))?;
-        driver.start().map_err(|stop| {
+        let machine = Machine::new(options);
+        let driver = match machine.load(driver) {
+            Ok(driver) => driver,
+            Err(error) => return Err((Error::unexpected("load the driver", error.to_string()), None)),
+        };
+        if let Err(stop) = driver.start() {
             let cause = match stop {
                 Stop::Status(status) => Cause::Status(status.0),
                 Stop::Violation(_) | Stop::SwitchedOff => Cause::Lab(stop.to_string()),
             };
-            Error::new("start the driver", cause)
-        })?;
+            let verdict = verdict(&machine.finish(), true);
+            return Err((Error::new("start the driver", cause), Some(verdict)));
+        }
         Ok(Self { machine, driver })
     }
 
@@ -49,13 +61,16 @@ impl Lab {
     #[must_use]
     pub fn finish(self) -> Verdict {
         let unloaded = self.driver.unload();
-        let report = self.machine.finish();
-        let mut text = report.to_string();
-        if let Err(Stop::Status(status)) = &unloaded {
-            text = format!("the driver does not unload: {}\n{text}", crate::StatusText(status.0));
+        let mut verdict = verdict(&self.machine.finish(), unloaded.is_ok());
+        if let Err(Stop::Status(status)) = unloaded {
+            verdict.report = format!("the driver does not unload: {}\n{}", crate::StatusText(status.0), verdict.report);
         }
-        Verdict { unloaded: unloaded.is_ok(), violations: report.violations.len(), leaks: report.leaks, report: text }
+        verdict
     }
+}
+
+fn verdict(report: &ntlab::Report, unloaded: bool) -> Verdict {
+    Verdict { unloaded, violations: report.violations.len(), leaks: report.leaks, report: report.to_string() }
 }
 
 /// A process of the machine.
