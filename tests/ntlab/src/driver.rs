@@ -275,6 +275,7 @@ impl Shared {
 
     fn remove(&self, machine: &Inner) -> Result<(), Stopped> {
         if let Some(image) = &self.image {
+            machine.forget_image(image.region.base());
             image.unmap();
         }
         match self.object.lock().take() {

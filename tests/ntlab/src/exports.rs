@@ -105,6 +105,11 @@ extern "win64" fn note_call(export: &'static Export, caller: usize, stack: usize
             Vec::new(),
         );
     }
+    // SAFETY: driver code runs under a recovery point, which is on this thread's stack.
+    let used = unsafe { &*thread.frame.get() }.rsp.wrapping_sub(stack);
+    if machine.uses_stack(used) {
+        rules::violate(&rules::KERNEL_STACK, format!("{used} bytes are in use at {}", export.name), Vec::new());
+    }
     machine.at_export(export);
 }
 

@@ -67,7 +67,12 @@ fn set_register(context: &mut ucontext_t, register: c_int, value: usize) {
 
 /// Has the thread continue in `routine`, on the stack below its innermost recovery point.
 fn redirect(context: &mut ucontext_t, rsp: usize, routine: extern "C" fn() -> !) {
-    this().stack.set(register(context, libc::REG_RSP));
+    let thread = this();
+    // SAFETY: null, or the machine for which this thread runs, which outlives that.
+    let machine = unsafe { thread.machine.get().as_ref() };
+    if machine.is_some_and(|machine| machine.in_driver(register(context, libc::REG_RIP))) {
+        thread.stack.set(register(context, libc::REG_RSP));
+    }
     set_register(context, libc::REG_RSP, ((rsp - 512) & !15) - 8);
     set_register(context, libc::REG_RIP, routine as *const () as usize);
     let flags = register(context, libc::REG_EFL) & !0x400; // direction: up
@@ -129,7 +134,12 @@ extern "C" fn landing() -> ! {
     if machine.is_stopped() {
         call::escape(call::Stopped);
     }
-    let code = machine.describe_code(fault.code);
+    let thread = this();
+    let code = if machine.in_driver(fault.code) || !machine.in_driver(thread.caller.get()) {
+        machine.describe_code(fault.code)
+    } else {
+        format!("{}, called by {}", thread.last_call(), machine.describe_code(thread.caller.get()))
+    };
     if fault.signal == libc::SIGSEGV || fault.signal == libc::SIGBUS {
         let verb = if fault.write { "write to" } else { "read of" };
         let (rule, what, history) = machine.describe_fault(fault.address);

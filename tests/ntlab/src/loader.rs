@@ -99,7 +99,8 @@ fn relocate(file: &PeFile64, data: &[u8], region: &Region) -> Result<(), String>
     let delta = (region.base() as u64).wrapping_sub(file.nt_headers().optional_header().image_base());
     let blocks = file.data_directories().relocation_blocks(data, &file.section_table());
     let Some(mut blocks) = blocks.map_err(|error| error.to_string())? else {
-        return Err("it has no relocations".to_owned());
+        let stripped = file.nt_headers().file_header().characteristics.get(LE) & pe::IMAGE_FILE_RELOCS_STRIPPED != 0;
+        return if stripped { Err("its relocations are stripped".to_owned()) } else { Ok(()) };
     };
     while let Some(block) = blocks.next().map_err(|error| error.to_string())? {
         for entry in block {

@@ -61,6 +61,7 @@ pub(crate) struct Inner {
     violations: Mutex<Vec<Violation>>,
     random: AtomicU64,
     allocations: AtomicU64,
+    deepest_stack: AtomicUsize,
     output: Mutex<Vec<String>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Code of the loaded drivers as (start, size), read by a signal handler.
@@ -128,6 +129,7 @@ impl Machine {
             started: Instant::now(),
             violations: Mutex::default(),
             allocations: AtomicU64::new(0),
+            deepest_stack: AtomicUsize::new(0),
             output: Mutex::default(),
             threads: Mutex::default(),
             images: Default::default(),
@@ -209,6 +211,20 @@ impl Inner {
         self.options.fail_allocation == Some(index)
     }
 
+    /// Notes how much stack a driver uses; true when a kernel stack has less.
+    pub(crate) fn uses_stack(&self, used: usize) -> bool {
+        const KERNEL_STACK: usize = 24 << 10;
+        if used > self.deepest_stack.load(Ordering::Relaxed) {
+            self.deepest_stack.fetch_max(used, Ordering::Relaxed);
+        }
+        used > KERNEL_STACK
+    }
+
+    /// The most stack that a driver was seen to use, in bytes.
+    pub(crate) fn deepest_stack(&self) -> usize {
+        self.deepest_stack.load(Ordering::Relaxed)
+    }
+
     /// How many allocations were asked for.
     pub(crate) fn allocations(&self) -> u64 {
         self.allocations.load(Ordering::Relaxed)
@@ -281,6 +297,13 @@ impl Inner {
         self.drivers.lock().push(Arc::clone(driver));
     }
 
+    /// Takes an image out of those whose code runs.
+    pub(crate) fn forget_image(&self, base: usize) {
+        if let Some((_, size)) = self.images.iter().find(|slot| slot.0.load(Ordering::Relaxed) == base) {
+            size.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Every driver that was loaded.
     pub(crate) fn drivers(&self) -> Vec<Arc<driver::Shared>> {
         self.drivers.lock().clone()
@@ -334,10 +357,27 @@ impl Inner {
         for at in (from..to).step_by(8) {
             // SAFETY: the range is part of this thread's stack: from a driver's frame to the recovery point above it.
             let word = unsafe { (at as *const usize).read_volatile() };
-            if self.in_driver(word) && lines.len() < MOST {
+            if lines.len() < MOST && self.in_driver(word) && follows_call(word) {
                 lines.push(self.describe_code(word));
             }
         }
         lines
     }
+}
+
+/// Whether the instruction before `address` is a call: what else lies on a stack is no return address.
+fn follows_call(address: usize) -> bool {
+    // What lies on a stack may point into sections that are discarded, or an image that is unloaded: no plain read.
+    let mut before = [0_u8; 7];
+    let local = libc::iovec { iov_base: before.as_mut_ptr().cast(), iov_len: before.len() };
+    let remote = libc::iovec { iov_base: (address - before.len()) as *mut _, iov_len: before.len() };
+    // SAFETY: getpid has no preconditions.
+    let pid = unsafe { libc::getpid() };
+    // SAFETY: `local` is valid for writing; what is wrong with `remote` comes back as an error.
+    let read = unsafe { libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0) };
+    if usize::try_from(read) != Ok(before.len()) {
+        return false;
+    }
+    let indirect = |at: usize| before[at] == 0xff && before[at + 1] & 0x38 == 0x10;
+    before[2] == 0xe8 || [0, 1, 3, 4, 5].into_iter().any(indirect)
 }

@@ -161,7 +161,7 @@ layouts! {
         ListEntry: Cell<LIST_ENTRY> = 168 "Tail.Overlay.ListEntry",
         CurrentStackLocation: Cell<*mut IO_STACK_LOCATION> = 184 "Tail.Overlay.CurrentStackLocation",
         OriginalFileObject: Cell<*mut FILE_OBJECT> = 192 "Tail.Overlay.OriginalFileObject",
-        IrpExtension: Slot = 200 "Tail.Apc.NormalContext",
+        IrpExtension: Slot = 200 "Tail.Apc.ApcStateIndex",
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Report {
     pub irps: u64,
     /// Pool blocks, IRPs, MDLs and other things that drivers asked for; each could be made to fail.
     pub allocations: u64,
+    /// The most stack that a driver was seen to use in one call, in bytes.
+    pub stack: usize,
     /// What drivers have printed.
     pub output: Vec<String>,
     /// The seed of the machine's choices.
@@ -37,11 +39,12 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} violations, {} blocks leaked, {} IRPs, {} allocations, {:.3} s, seed {:#x}",
+            "{} violations, {} blocks leaked, {} IRPs, {} allocations, {} bytes of stack, {:.3} s, seed {:#x}",
             self.violations.len(),
             self.leaks,
             self.irps,
             self.allocations,
+            self.stack,
             self.duration.as_secs_f64(),
             self.seed
         )?;
@@ -79,6 +82,7 @@ impl Machine {
             leaks,
             irps: inner.irps.total(),
             allocations: inner.allocations(),
+            stack: inner.deepest_stack(),
             output: inner.debug_output(),
             seed: inner.options.seed,
             duration: inner.age(),

@@ -189,6 +189,8 @@ rules! {
         "Freed memory holds no set timer, no queued DPC and no held spin lock.", "Cancel, flush and release first.";
     LIVE_AT_UNLOAD = "LiveAtUnload" / Some("DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS (0xCE)"),
         "At unload nothing of the driver is live.", "Undo in DriverUnload all that DriverEntry did, in reverse order.";
+    KERNEL_STACK = "KernelStack" / Some("UNEXPECTED_KERNEL_MODE_TRAP (0x7F) 0x08, Using the Kernel Stack"),
+        "A driver gets by with the 24 KiB of a kernel stack.", "Put large objects into pool; bound recursion.";
     WSK = "Wsk" / Some("Winsock Kernel documentation"),
         "Winsock Kernel is used as its documentation says.", "See the message.";
 }

@@ -147,10 +147,21 @@ impl Thread {
         self.held[..self.held_count.get()].iter().rev().filter_map(Cell::get)
     }
 
+    /// The name of the export called last.
+    pub(crate) fn last_call(&self) -> &'static str {
+        let last = self.call_count.get().wrapping_sub(1) % CALLS;
+        // SAFETY: the ring holds null or exports that live for ever.
+        unsafe { self.calls[last].get().as_ref() }.map_or("the kernel", |export| export.name)
+    }
+
     /// Sets the machine that the thread runs for and returns the one before.
     pub(crate) fn enter_machine(&self, machine: *const Inner) -> *const Inner {
         self.shared().machine.store(machine.cast_mut(), Ordering::Release);
-        self.machine.replace(machine)
+        let before = self.machine.replace(machine);
+        if before.is_null() {
+            self.call_count.set(0);
+        }
+        before
     }
 }
 

@@ -246,3 +246,14 @@ fn a_bug_check_is_a_violation() {
     }
     breaks(&rules::BUG_CHECK, &[stop]);
 }
+
+#[test]
+fn a_kernel_stack_is_small() {
+    extern "win64" fn large(_: &DEVICE_OBJECT, _: *mut IRP) -> i32 {
+        #[expect(clippy::large_stack_arrays, reason = "that is the fault")]
+        let bytes = [1_u8; 30_000];
+        std::hint::black_box(&bytes);
+        i32::from(KeGetCurrentIrql())
+    }
+    breaks(&rules::KERNEL_STACK, &[large]);
+}
