@@ -13,7 +13,7 @@ mod image;
 mod layouts;
 mod report;
 mod setup;
-mod tests;
+mod test;
 mod wine;
 mod workspace;
 
@@ -40,7 +40,7 @@ fn run(command: &cli::Command) -> Result<Outcome> {
         cli::Command::Setup => setup::run(&workspace),
         cli::Command::Build(options) => artifacts::run_command(&workspace, options),
         cli::Command::Demo(options) => demo::run(&workspace, options),
-        cli::Command::Test(options) => tests::run(&workspace, options),
+        cli::Command::Test(options) => test::run(&workspace, options),
         cli::Command::Clippy => clippy::run(&workspace),
         cli::Command::Layouts => layouts::run(&workspace),
         cli::Command::Wine(options) => wine::run(&workspace, options),
