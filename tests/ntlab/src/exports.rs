@@ -110,7 +110,7 @@ extern "win64" fn note_call(export: &'static Export, caller: usize, stack: usize
     if machine.uses_stack(used) {
         rules::violate(&rules::KERNEL_STACK, format!("{used} bytes are in use at {}", export.name), Vec::new());
     }
-    machine.at_export(export);
+    machine.at_export();
 }
 
 /// Executable memory for thunks, never given back: drivers of any machine may hold their addresses.
@@ -167,6 +167,7 @@ fn all() -> Vec<Export> {
         crate::process::exports(),
         crate::rtl::exports(),
         crate::security::exports(),
+        crate::slist::exports(),
         crate::system_thread::exports(),
         crate::timer::exports(),
         crate::work::exports(),

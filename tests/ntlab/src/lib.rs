@@ -39,6 +39,7 @@ mod report;
 mod request;
 mod rtl;
 mod security;
+mod slist;
 mod system_thread;
 mod thread;
 mod timer;

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::call::{self, Stopped};
-use crate::exports::Export;
 use crate::rules::{Rule, Violation};
 use crate::thread::this;
 use crate::{
@@ -28,11 +27,13 @@ pub struct Options {
     pub special_pool: bool,
     /// The allocation (of pool, an IRP, an MDL, a work item), counted from 0, that fails.
     pub fail_allocation: Option<u64>,
+    /// Of a thousand calls into the kernel, how many are delayed (from the seed), so that threads meet everywhere.
+    pub delays: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 0, hang: Duration::from_secs(30), special_pool: true, fail_allocation: None }
+        Self { seed: 0, hang: Duration::from_secs(30), special_pool: true, fail_allocation: None, delays: 0 }
     }
 }
 
@@ -230,9 +231,19 @@ impl Inner {
         self.allocations.load(Ordering::Relaxed)
     }
 
-    /// Called at every call of an export.
-    #[expect(clippy::unused_self, reason = "where chaos will act")]
-    pub(crate) fn at_export(&self, _export: &Export) {}
+    /// Called at every call into the kernel: delays some, from the seed.
+    pub(crate) fn at_export(&self) {
+        if self.options.delays == 0 {
+            return;
+        }
+        let choice = self.random();
+        if choice % 1000 < u64::from(self.options.delays) {
+            match choice >> 32 & 3 {
+                0 => std::thread::sleep(Duration::from_micros(choice >> 40 & 127)),
+                _ => std::thread::yield_now(),
+            }
+        }
+    }
 
     /// Starts a thread of the lab that belongs to the machine. It may call driver code; a violation ends it.
     pub(crate) fn spawn(self: &Arc<Self>, name: &str, body: impl FnOnce() + Send + 'static) {

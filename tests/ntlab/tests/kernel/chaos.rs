@@ -72,6 +72,25 @@ fn machines_run_side_by_side() {
 }
 
 #[test]
+fn delays_change_when_things_happen_and_not_what_happens() {
+    extern "win64" fn both(device: &DEVICE_OBJECT, irp: *mut IRP) -> i32 {
+        let lock = &raw const extension(device).lock;
+        let before = KeAcquireSpinLockRaiseToDpc(lock);
+        extension(device).slot += 1;
+        KeReleaseSpinLock(lock, before);
+        complete(irp, NtStatus::SUCCESS, 0)
+    }
+    let bench = Bench::with(Options { seed: 7, delays: 300, ..Options::default() });
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..200).for_each(|_| assert_eq!(bench.run(both).take().status, NtStatus::SUCCESS)));
+        }
+    });
+    let report = bench.finish();
+    assert!(report.is_clean(), "{report}");
+}
+
+#[test]
 fn each_allocation_can_be_made_to_fail() {
     extern "win64" fn allocate(_: &DEVICE_OBJECT, irp: *mut IRP) -> i32 {
         for _ in 0..3 {

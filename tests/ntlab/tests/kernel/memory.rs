@@ -8,6 +8,13 @@ use ntlab::{NtStatus, Options, rules};
 
 use crate::bench::*;
 
+ntlab::imports! {
+    fn InitializeSListHead(head: *mut u8);
+    fn ExpInterlockedPushEntrySList(head: *mut u8, entry: *mut u8) -> *mut u8;
+    fn ExpInterlockedPopEntrySList(head: *mut u8) -> *mut u8;
+    fn ExQueryDepthSList(head: *mut u8) -> u16;
+}
+
 fn pool(size: usize) -> *mut u8 {
     ExAllocatePool2(POOL_FLAG_NON_PAGED, size, TAG)
 }
@@ -245,6 +252,25 @@ fn a_bug_check_is_a_violation() {
         0
     }
     breaks(&rules::BUG_CHECK, &[stop]);
+}
+
+#[test]
+fn a_sequenced_list_gives_back_what_came_last() {
+    extern "win64" fn right(_: &DEVICE_OBJECT, irp: *mut IRP) -> i32 {
+        let (head, a, b) = (pool(16), pool(32), pool(32));
+        InitializeSListHead(head);
+        assert_eq!(ExpInterlockedPushEntrySList(head, a), null_mut());
+        assert_eq!(ExpInterlockedPushEntrySList(head, b), a);
+        assert_eq!(ExQueryDepthSList(head), 2);
+        assert_eq!(ExpInterlockedPopEntrySList(head), b);
+        assert_eq!(ExpInterlockedPopEntrySList(head), a);
+        assert_eq!(ExpInterlockedPopEntrySList(head), null_mut());
+        for block in [head, a, b] {
+            ExFreePool(block);
+        }
+        complete(irp, NtStatus::SUCCESS, 0)
+    }
+    passes(&[right]);
 }
 
 #[test]
