@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::call::Stopped;
+use crate::call::{self, Stopped};
 use crate::file::{File, LOOK};
 use crate::irp::{self, Owner};
 use crate::machine::{self, Inner, Machine};
@@ -356,7 +356,8 @@ impl Request {
         completion.unwrap_or_else(|| {
             let violations = self.machine.violations();
             let text: Vec<String> = violations.iter().map(ToString::to_string).collect();
-            panic!("the request is not completed\n{}\n{}", text.join("\n"), self.shared.history().join("\n"))
+            let history = call::guard(&self.machine.inner, || self.shared.history()).unwrap_or_default();
+            panic!("the request is not completed\n{}\n{}", text.join("\n"), history.join("\n"))
         })
     }
 }

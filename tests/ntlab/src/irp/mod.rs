@@ -145,6 +145,7 @@ impl Header {
     }
 
     fn history(&self) -> Vec<String> {
+        let machine = machine::current();
         let log = self.log.lock();
         let first = log.count.saturating_sub(EVENTS);
         let mut lines = Vec::new();
@@ -153,7 +154,8 @@ impl Header {
         }
         for index in first..log.count {
             let Event { text, value, age, thread, irql } = log.events[index % EVENTS];
-            lines.push(format!("{:>12.6}s thread {thread} IRQL {irql}: {text} {value:#x}", age.as_secs_f64()));
+            let value = machine.describe_code(value);
+            lines.push(format!("{:>12.6}s thread {thread} IRQL {irql}: {text} {value}", age.as_secs_f64()));
         }
         lines
     }

@@ -105,3 +105,12 @@ fn an_unload_that_waits_for_ever_is_a_hang() {
     assert_eq!(bench.handle.close(), NtStatus::SUCCESS);
     assert!(matches!(bench.driver.unload(), Err(Stop::Violation(violation)) if violation.rule == &rules::HANGS));
 }
+
+#[test]
+#[should_panic(expected = "allocated by")]
+fn taking_a_request_that_never_ends_tells_its_history() {
+    extern "win64" fn keep(_: &DEVICE_OBJECT, irp: *mut IRP) -> i32 {
+        mark_pending(irp)
+    }
+    let _ = impatient().run(keep).take();
+}
