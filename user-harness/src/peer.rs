@@ -121,8 +121,9 @@ impl Peer {
     ///
     /// # Errors
     /// Nothing listens there.
-    pub fn connect(port: u16) -> Result<Self, Error> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    pub fn connect(address: Address) -> Result<Self, Error> {
+        let octets = address.as_v4().unwrap_or_default();
+        let address = SocketAddr::from((octets, address.port()));
         TcpStream::connect_timeout(&address, PATIENCE)
             .and_then(Self::over)
             .map_err(|error| Error::host(format!("a peer connecting to {address}"), error))
@@ -231,7 +232,7 @@ mod tests {
     #[test]
     fn an_echo_peer_sends_back_what_it_gets_and_counts_it() {
         let echo = Listener::start().unwrap().echo();
-        let mut peer = Peer::connect(echo.address().port()).unwrap();
+        let mut peer = Peer::connect(echo.address()).unwrap();
         peer.send(b"hello").unwrap();
         assert_eq!(peer.receive(5).unwrap(), b"hello");
         drop(peer);
@@ -241,12 +242,12 @@ mod tests {
     #[test]
     fn a_peer_tells_the_end_of_the_stream_from_a_reset() {
         let listener = Listener::start().unwrap();
-        let mut left = Peer::connect(listener.address().port()).unwrap();
+        let mut left = Peer::connect(listener.address()).unwrap();
         let right = listener.accept().unwrap();
         right.shut_down().unwrap();
         assert_eq!(left.ending().unwrap(), Ending::EndOfFile);
 
-        let mut left = Peer::connect(listener.address().port()).unwrap();
+        let mut left = Peer::connect(listener.address()).unwrap();
         let right = listener.accept().unwrap();
         left.send(b"never read").unwrap();
         thread::sleep(Duration::from_millis(20));
@@ -257,7 +258,7 @@ mod tests {
     #[test]
     fn connecting_to_a_free_port_is_refused() {
         let port = free_port().unwrap();
-        let error = Peer::connect(port).unwrap_err();
+        let error = Peer::connect(Address::v4([127, 0, 0, 1], port)).unwrap_err();
         assert!(error.to_string().starts_with(&format!("a peer connecting to 127.0.0.1:{port}: ")), "{error}");
     }
 }

@@ -89,7 +89,7 @@ impl KernelListener {
 
     /// A peer program connects, the pending accept takes it, and the next accept is posted.
     pub fn take_peer(&mut self) -> Result<Connection, Error> {
-        let peer = Peer::connect(self.port)?;
+        let peer = Peer::connect(self.address())?;
         let accepted = self.accept.wait(PATIENCE)?;
         self.accept = self.socket.begin_accept();
         let place = place(&peer, "accepted from");

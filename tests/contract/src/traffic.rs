@@ -1,10 +1,11 @@
 //! Sockets with real peers, as most tests need them.
 
 use crate::PATIENCE;
+use std::sync::atomic::{AtomicU16, Ordering};
 use wskctl::{
     Accepted, Client, Operation, Sent, Socket,
-    abi::{Address, Provider, Role, WsaError},
-    peer::{Listener, Peer, free_port},
+    abi::{Address, Provider, Role},
+    peer::{Listener, Peer},
 };
 
 /// A kernel socket and the peer program at the other end of its connection.
@@ -60,26 +61,27 @@ pub fn bound(client: &Client, provider: Provider) -> Socket {
     socket
 }
 
-/// A kernel socket that listens on 127.0.0.1, and its port.
+/// An address of this machine that nobody else uses: each call gives another of the 127.0.0.0/8 that Linux has, so that tests which
+/// run at the same time never meet.
+#[must_use]
+pub fn unused_address() -> Address {
+    static CALLS: AtomicU16 = AtomicU16::new(1);
+    let [low, high] = CALLS.fetch_add(1, Ordering::Relaxed).to_le_bytes();
+    let program = 64 + std::process::id() % 128;
+    Address::v4([127, u8::try_from(program).unwrap_or(64), high, low], 5057)
+}
+
+/// A kernel socket that listens, and where.
 ///
 /// # Panics
-/// There is no port.
+/// It can't listen.
 #[must_use]
-pub fn listening(client: &Client, provider: Provider) -> (Socket, u16) {
-    for _ in 0..16 {
-        let port = free_port().expect("a free port");
-        let socket = client.socket(provider, Role::Listen).expect("a socket");
-        match socket.bind(local(port)) {
-            Ok(()) => {
-                socket.listen(16).expect("a listen");
-                return (socket, port);
-            }
-            // Somebody else took the port in between.
-            Err(error) if error.winsock() == Some(WsaError::AddressInUse) => socket.close().expect("a close"),
-            Err(error) => panic!("{error}"),
-        }
-    }
-    panic!("no port stays free")
+pub fn listening(client: &Client, provider: Provider) -> (Socket, Address) {
+    let address = unused_address();
+    let socket = client.socket(provider, Role::Listen).expect("a socket");
+    socket.bind(address).expect("a bind");
+    socket.listen(16).expect("a listen");
+    (socket, address)
 }
 
 /// A new connection that the listener takes with the pending accept.
@@ -87,11 +89,11 @@ pub fn listening(client: &Client, provider: Provider) -> (Socket, u16) {
 /// # Panics
 /// It is not taken.
 #[must_use]
-pub fn accepted(accept: &mut Operation<Accepted>, port: u16) -> Connection {
-    let peer = Peer::connect(port).expect("the kernel listens");
+pub fn accepted(accept: &mut Operation<Accepted>, address: Address) -> Connection {
+    let peer = Peer::connect(address).expect("the kernel listens");
     let accepted = accept.wait(PATIENCE).expect("the accept succeeds");
     assert_eq!(Some(accepted.remote), peer.address(), "the accept tells the peer's address");
-    assert_eq!(accepted.local, local(port), "the accept tells the listener's address");
+    assert_eq!(accepted.local, address, "the accept tells the listener's address");
     Connection { socket: accepted.socket, peer }
 }
 

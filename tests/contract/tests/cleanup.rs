@@ -3,10 +3,10 @@
 
 use contract::{
     APPLICATION, GLANCE, Lab, PATIENCE, TRANSPORT,
-    abi::{Kind, Provider, Role, WsaError},
+    abi::{Address, Kind, Provider, Role, WsaError},
     check::{STATUS_CANCELLED, cancelled, deregistered, fails, nothing_held, pending, references, without_looks},
     started, startup,
-    traffic::{Connection, accepted, bound, connected, connected_to, listening, local, stuck_send},
+    traffic::{Connection, accepted, bound, connected, connected_to, listening, stuck_send},
 };
 use std::{thread, time::Duration};
 use wskctl::{
@@ -17,18 +17,18 @@ use wskctl::{
 
 /// A listener with an accept pending, connections of both kinds with receives pending, and a send that can't finish.
 struct Scene {
-    port: u16,
+    address: Address,
     connections: Vec<Connection>,
     operations: Vec<Operation<Completion>>,
 }
 
 fn scene(client: &Client, provider: Provider) -> Scene {
-    let (listener, port) = listening(client, provider);
+    let (listener, address) = listening(client, provider);
     let peers = Listener::start().unwrap();
     let mut connections = Vec::new();
     for _ in 0..3 {
         connections.push(connected_to(client, provider, &peers));
-        connections.push(accepted(&mut listener.begin_accept(), port));
+        connections.push(accepted(&mut listener.begin_accept(), address));
     }
     let mut operations: Vec<_> =
         connections.iter().map(|connection| connection.socket.begin_receive(64).untyped()).collect();
@@ -38,7 +38,7 @@ fn scene(client: &Client, provider: Provider) -> Scene {
     operations.push(stuck_send(&deaf.socket).untyped());
     connections.push(deaf);
     assert_eq!(pending(client), operations.len() as u64);
-    Scene { port, connections, operations }
+    Scene { address, connections, operations }
 }
 
 /// contract: WSA-2
@@ -89,7 +89,7 @@ fn everything_ends(provider: Provider) {
     let lab = Lab::start();
     let client = lab.client();
     started(&client, provider);
-    let Scene { port, connections, operations } = scene(&client, provider);
+    let Scene { address, connections, operations } = scene(&client, provider);
     let expected = operations.len() as u64;
     client.cleanup(provider).unwrap();
     for operation in operations {
@@ -100,7 +100,7 @@ fn everything_ends(provider: Provider) {
         assert_eq!(connection.peer.ending().unwrap(), Ending::Reset);
         fails(connection.socket.receive(1), WsaError::NotInitialised);
     }
-    assert!(Peer::connect(port).is_err(), "a listener that is gone still listens");
+    assert!(Peer::connect(address).is_err(), "a listener that is gone still listens");
     deregistered(&client);
     let ledger = client.ledger().unwrap();
     let ended: u64 = [Kind::Accept, Kind::Send, Kind::Receive].iter().map(|&kind| ledger.tally(kind).cancelled).sum();
@@ -115,7 +115,7 @@ fn sockets_without_requests_are_reset_by_the_last_cleanup_too() {
     let client = lab.started();
     let mut idle = connected(&client, APPLICATION);
     let unread = connected(&client, APPLICATION);
-    let (_, port) = listening(&client, APPLICATION);
+    let (_, address) = listening(&client, APPLICATION);
     let _created = client.socket(APPLICATION, Role::Connection).unwrap();
     let _bound = bound(&client, APPLICATION);
     let Connection { peer: mut sender, .. } = unread;
@@ -123,7 +123,7 @@ fn sockets_without_requests_are_reset_by_the_last_cleanup_too() {
     client.cleanup(APPLICATION).unwrap();
     assert_eq!(idle.peer.ending().unwrap(), Ending::Reset);
     assert_eq!(sender.ending().unwrap(), Ending::Reset);
-    assert!(Peer::connect(port).is_err());
+    assert!(Peer::connect(address).is_err());
     deregistered(&client);
 }
 
@@ -278,18 +278,18 @@ fn data_that_arrived_before_the_last_cleanup_is_not_lost() {
 fn after_the_last_cleanup_the_same_port_can_be_bound_at_once() {
     let lab = Lab::start();
     let client = lab.started();
-    let (first, port) = listening(&client, APPLICATION);
+    let (first, address) = listening(&client, APPLICATION);
     for _ in 0..5 {
-        let (accept, peer) = (first.begin_accept(), Peer::connect(port));
+        let (accept, peer) = (first.begin_accept(), Peer::connect(address));
         drop((accept, peer));
     }
     for _ in 0..5 {
         client.cleanup(APPLICATION).unwrap();
         started(&client, APPLICATION);
         let listener = client.socket(APPLICATION, Role::Listen).unwrap();
-        listener.bind(local(port)).unwrap();
+        listener.bind(address).unwrap();
         listener.listen(4).unwrap();
-        let connection = accepted(&mut listener.begin_accept(), port);
+        let connection = accepted(&mut listener.begin_accept(), address);
         connection.socket.send(b"again".to_vec()).unwrap();
         let Connection { mut peer, .. } = connection;
         assert_eq!(peer.receive(5).unwrap(), b"again");

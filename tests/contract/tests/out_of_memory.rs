@@ -3,31 +3,32 @@
 
 use contract::{
     APPLICATION, Lab, PATIENCE, VERSION,
-    abi::{Address, Role, WsaError},
+    abi::{Role, WsaError},
     check::deregistered,
+    traffic::{any, unused_address},
 };
 use wskctl::{
     Client, Error,
-    peer::{Listener, Peer, free_port},
+    peer::{Listener, Peer},
 };
 
 /// A life in which every kind of request occurs. The first failure ends it.
 fn life(client: &Client, peers: &Listener) -> Result<(), Error> {
     let started = client.startup(APPLICATION, VERSION, 0)?;
     let listener = client.socket(APPLICATION, Role::Listen)?;
-    let port = free_port()?;
-    listener.bind(Address::v4([127, 0, 0, 1], port))?;
+    let address = unused_address();
+    listener.bind(address)?;
     listener.listen(4)?;
     let accepts: Vec<_> = (0..2).map(|_| listener.begin_accept()).collect();
     let socket = client.socket(APPLICATION, Role::Connection)?;
-    socket.bind(Address::v4([0, 0, 0, 0], 0))?;
+    socket.bind(any())?;
     socket.connect(peers.address())?;
     let mut peer = peers.accept()?;
     socket.send(b"out".to_vec())?;
     peer.send(b"back")?;
     socket.receive(8)?;
     let receives: Vec<_> = (0..12).map(|_| socket.begin_receive(8)).collect();
-    let caller = Peer::connect(port)?;
+    let caller = Peer::connect(address)?;
     for mut accept in accepts.into_iter().take(1) {
         accept.wait(PATIENCE)?.socket.close()?;
     }

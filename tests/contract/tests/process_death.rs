@@ -3,10 +3,10 @@
 
 use contract::{
     APPLICATION, Lab, PATIENCE, TRANSPORT,
-    abi::{Role, WsaError},
+    abi::{Address, Role, WsaError},
     check::{STATUS_CANCELLED, cancelled, deregistered, fails, references},
     eventually, started, startup,
-    traffic::{Connection, accepted, connected, listening, local, stuck_send},
+    traffic::{Connection, accepted, connected, listening, stuck_send},
 };
 use wskctl::{
     Client, Operation,
@@ -18,7 +18,7 @@ use wskctl::{
 struct Estate {
     peers: Vec<Peer>,
     operations: Vec<Operation<Completion>>,
-    port: u16,
+    address: Address,
 }
 
 /// References on both providers, a listener, connections, requests pending on all of them.
@@ -26,13 +26,13 @@ fn live(client: &Client) -> Estate {
     started(client, APPLICATION);
     started(client, APPLICATION);
     started(client, TRANSPORT);
-    let (listener, port) = listening(client, APPLICATION);
+    let (listener, address) = listening(client, APPLICATION);
     let connections =
-        [connected(client, APPLICATION), accepted(&mut listener.begin_accept(), port), connected(client, TRANSPORT)];
+        [connected(client, APPLICATION), accepted(&mut listener.begin_accept(), address), connected(client, TRANSPORT)];
     let mut operations: Vec<_> = connections.iter().map(|one| one.socket.begin_receive(8).untyped()).collect();
     operations.push(listener.begin_accept().untyped());
     operations.push(stuck_send(&connections[0].socket).untyped());
-    Estate { peers: connections.into_iter().map(|Connection { peer, .. }| peer).collect(), operations, port }
+    Estate { peers: connections.into_iter().map(|Connection { peer, .. }| peer).collect(), operations, address }
 }
 
 fn everything_is_given_back(lab: &Lab, estate: Estate) {
@@ -48,7 +48,7 @@ fn everything_is_given_back(lab: &Lab, estate: Estate) {
     for mut peer in estate.peers {
         assert_eq!(peer.ending().unwrap(), Ending::Reset);
     }
-    assert!(Peer::connect(estate.port).is_err(), "a dead client's listener still listens");
+    assert!(Peer::connect(estate.address).is_err(), "a dead client's listener still listens");
     for mut operation in estate.operations {
         if let Ok(completion) = operation.completion(PATIENCE) {
             assert_eq!((completion.status, completion.information), (STATUS_CANCELLED, 0), "{}", operation.what());
@@ -151,21 +151,21 @@ fn after_a_kill_the_next_startup_works_at_once_and_gets_the_same_port() {
         let client = process.open();
         assert_eq!(startup(&client, APPLICATION).reply().references, 1);
         started(&client, APPLICATION);
-        let (listener, port) = match known {
+        let (listener, address) = match known {
             None => listening(&client, APPLICATION),
-            Some(port) => (listening_again(&client, port), port),
+            Some(address) => (listening_again(&client, address), address),
         };
-        known = Some(port);
-        let connection = accepted(&mut listener.begin_accept(), port);
+        known = Some(address);
+        let connection = accepted(&mut listener.begin_accept(), address);
         let _receive = connection.socket.begin_receive(8);
         process.kill();
     }
 }
 
 /// A listener on a port whose last owner was killed just now: until its teardown is over, and no longer, the port is taken.
-fn listening_again(client: &Client, port: u16) -> wskctl::Socket {
+fn listening_again(client: &Client, address: Address) -> wskctl::Socket {
     let listener = client.socket(APPLICATION, Role::Listen).unwrap();
-    eventually("the dead client's port is free again", || match listener.bind(local(port)) {
+    eventually("the dead client's address is free again", || match listener.bind(address) {
         Ok(()) => true,
         Err(error) => {
             assert_eq!(error.winsock(), Some(WsaError::AddressInUse), "{error}");

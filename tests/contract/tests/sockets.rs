@@ -5,18 +5,18 @@ use contract::{
     APPLICATION, GLANCE, Lab, PATIENCE,
     abi::{Kind, Role, WsaError},
     check::{cancelled, fails, pending},
-    traffic::{accepted, any, bound, connected, connected_to, listening, local, stuck_send},
+    traffic::{accepted, any, bound, connected, connected_to, listening, local, stuck_send, unused_address},
 };
 use std::thread;
-use wskctl::peer::{Ending, Listener, Peer, free_port};
+use wskctl::peer::{Ending, Listener, Peer};
 
 /// contract: CARD-2
 #[test]
 fn bytes_go_both_ways_through_a_socket_that_connected_and_one_that_was_accepted() {
     let lab = Lab::start();
     let client = lab.started();
-    let (listener, port) = listening(&client, APPLICATION);
-    for mut connection in [connected(&client, APPLICATION), accepted(&mut listener.begin_accept(), port)] {
+    let (listener, address) = listening(&client, APPLICATION);
+    for mut connection in [connected(&client, APPLICATION), accepted(&mut listener.begin_accept(), address)] {
         let sent = connection.socket.send(b"from the kernel".to_vec()).unwrap();
         assert_eq!((sent.bytes, &*sent.buffer), (15, &b"from the kernel"[..]));
         assert_eq!(connection.peer.receive(15).unwrap(), b"from the kernel");
@@ -108,7 +108,7 @@ fn a_connect_to_a_port_where_nobody_listens_is_refused() {
     let lab = Lab::start();
     let client = lab.started();
     let socket = bound(&client, APPLICATION);
-    fails(socket.connect(local(free_port().unwrap())), WsaError::ConnectionRefused);
+    fails(socket.connect(unused_address()), WsaError::ConnectionRefused);
     fails(socket.receive(1), WsaError::NotConnected);
 }
 
@@ -117,9 +117,9 @@ fn a_connect_to_a_port_where_nobody_listens_is_refused() {
 fn an_address_that_is_taken_or_foreign_can_not_be_bound() {
     let lab = Lab::start();
     let client = lab.started();
-    let (_, port) = listening(&client, APPLICATION);
+    let (_, address) = listening(&client, APPLICATION);
     let socket = client.socket(APPLICATION, Role::Listen).unwrap();
-    fails(socket.bind(local(port)), WsaError::AddressInUse);
+    fails(socket.bind(address), WsaError::AddressInUse);
     fails(socket.bind(contract::abi::Address::v4([192, 0, 2, 1], 0)), WsaError::AddressNotAvailable);
     socket.bind(local(0)).expect("a bind that failed can be tried again");
 }
@@ -160,12 +160,12 @@ fn a_request_in_the_wrong_state_or_on_the_wrong_kind_of_socket_says_which() {
 fn several_accepts_wait_at_once_and_each_takes_one_connection() {
     let lab = Lab::start();
     let client = lab.started();
-    let (listener, port) = listening(&client, APPLICATION);
+    let (listener, address) = listening(&client, APPLICATION);
     let accepts: Vec<_> = (0..5).map(|_| listener.begin_accept()).collect();
     assert_eq!(pending(&client), 5);
     let mut taken = Vec::new();
     for mut accept in accepts {
-        let mut connection = accepted(&mut accept, port);
+        let mut connection = accepted(&mut accept, address);
         connection.peer.send(b"hello").unwrap();
         assert_eq!(connection.socket.receive(8).unwrap(), b"hello");
         assert!(!taken.contains(&connection.socket.handle()));
@@ -179,8 +179,8 @@ fn several_accepts_wait_at_once_and_each_takes_one_connection() {
 fn connections_that_came_before_the_accept_are_taken_by_it() {
     let lab = Lab::start();
     let client = lab.started();
-    let (listener, port) = listening(&client, APPLICATION);
-    let mut early: Vec<_> = (0..3).map(|_| Peer::connect(port).unwrap()).collect();
+    let (listener, address) = listening(&client, APPLICATION);
+    let mut early: Vec<_> = (0..3).map(|_| Peer::connect(address).unwrap()).collect();
     for peer in &mut early {
         peer.send(b"early").unwrap();
     }
@@ -218,11 +218,11 @@ fn a_close_ends_the_sockets_requests_cancelled_and_resets_the_peer_and_leaves_ot
 fn a_closed_listener_ends_its_accepts_and_stops_listening() {
     let lab = Lab::start();
     let client = lab.started();
-    let (listener, port) = listening(&client, APPLICATION);
+    let (listener, address) = listening(&client, APPLICATION);
     let accepts: Vec<_> = (0..3).map(|_| listener.begin_accept()).collect();
     listener.close().unwrap();
     accepts.into_iter().for_each(cancelled);
-    assert!(Peer::connect(port).is_err());
+    assert!(Peer::connect(address).is_err());
     assert_eq!(client.ledger().unwrap().sockets.open, 0);
 }
 
@@ -252,7 +252,7 @@ fn cancelling_one_receive_among_many_ends_that_one_only() {
 fn cancelling_an_accept_that_waits_or_is_out_leaves_the_others_to_take_connections() {
     let lab = Lab::start();
     let client = lab.started();
-    let (listener, port) = listening(&client, APPLICATION);
+    let (listener, address) = listening(&client, APPLICATION);
     let mut accepts: Vec<_> = (0..4).map(|_| listener.begin_accept()).collect();
     for index in [2, 0] {
         let accept = accepts.remove(index);
@@ -260,7 +260,7 @@ fn cancelling_an_accept_that_waits_or_is_out_leaves_the_others_to_take_connectio
         cancelled(accept);
     }
     for mut accept in accepts {
-        let connection = accepted(&mut accept, port);
+        let connection = accepted(&mut accept, address);
         connection.socket.close().unwrap();
     }
     assert_eq!(client.ledger().unwrap().sockets.open, 1);
@@ -271,7 +271,7 @@ fn cancelling_an_accept_that_waits_or_is_out_leaves_the_others_to_take_connectio
 fn cancelling_everything_of_a_handle_ends_everything_and_the_sockets_stay() {
     let lab = Lab::start();
     let client = lab.started();
-    let (listener, port) = listening(&client, APPLICATION);
+    let (listener, address) = listening(&client, APPLICATION);
     let mut connection = connected(&client, APPLICATION);
     let accept = listener.begin_accept();
     let receives: Vec<_> = (0..4).map(|_| connection.socket.begin_receive(8)).collect();
@@ -280,7 +280,7 @@ fn cancelling_everything_of_a_handle_ends_everything_and_the_sockets_stay() {
     receives.into_iter().for_each(cancelled);
     connection.peer.send(b"alive").unwrap();
     assert_eq!(connection.socket.receive(8).unwrap(), b"alive");
-    let _taken = accepted(&mut listener.begin_accept(), port);
+    let _taken = accepted(&mut listener.begin_accept(), address);
 }
 
 /// contract: X-1
