@@ -12,7 +12,7 @@ use wsk::{Passive, sys};
 use wskclient_abi::{AcceptReply, Kind, Role, STATUS_PENDING, WsaError};
 
 /// An accept whose input is valid, on a socket that the caller is inside of.
-pub fn accept(listener: &Entry<'_>, irp: Irp) -> NTSTATUS {
+pub fn accept(listener: Entry<'_>, irp: Irp) -> NTSTATUS {
     if listener.role() != Role::Listen {
         return irp.complete(WsaError::NotSupported.status(), 0);
     }
@@ -23,50 +23,52 @@ pub fn accept(listener: &Entry<'_>, irp: Irp) -> NTSTATUS {
         state.accepting |= first;
         listening.then_some(first)
     });
-    match first {
-        None => irp.complete(WsaError::Invalid.status(), 0),
-        Some(true) => {
-            listener.client().take(Kind::Accept);
-            irp.mark_pending();
-            issue(listener, irp);
-            STATUS_PENDING
-        }
-        Some(false) => {
-            listener.client().take(Kind::Accept);
-            irp.mark_pending();
-            // SAFETY: the entry keeps the socket.
-            let owner = Owner::Socket(unsafe { Ref::again(listener) });
-            listener.accepts.park(Parked { irp, owner, kind: Kind::Accept });
-            // The one that was out may be back meanwhile.
-            if !listener.with_state(|state| state.accepting) {
-                listener.queue_work();
-            }
-            STATUS_PENDING
-        }
+    let Some(first) = first else { return irp.complete(WsaError::Invalid.status(), 0) };
+    listener.client().take(Kind::Accept);
+    irp.mark_pending();
+    if first {
+        issue(&listener, irp);
+    } else {
+        park(listener, irp);
+    }
+    STATUS_PENDING
+}
+
+/// Lets an accept wait, inside the listener's gate.
+fn park(listener: Entry<'_>, irp: Irp) {
+    // SAFETY: the entry keeps the socket.
+    let socket = unsafe { Ref::again(&*listener) };
+    socket.accepts.park(Parked { irp, owner: Owner::Socket(listener.into_owned()), kind: Kind::Accept });
+    let (accepting, closing) = socket.with_state(|state| (state.accepting, state.closing));
+    if closing {
+        // The close may have cancelled what waited before this one did.
+        socket.cancel_accepts();
+    } else if !accepting {
+        // The one that was out came back meanwhile.
+        socket.queue_work();
     }
 }
 
 /// Hands the next waiting accept to WSK, if none is out. On the worker.
 pub fn issue_waiting(socket: &Ref<Socket>, _: Passive) {
-    // A listener that is being closed lets nobody in, and cancels what waits.
-    let Some(listener) = socket.client().table.enter_slot(socket.slot()) else {
-        return;
-    };
-    let free = listener.with_state(|state| !core::mem::replace(&mut state.accepting, true));
+    let free = socket.with_state(|state| !core::mem::replace(&mut state.accepting, true));
     if !free {
         return;
     }
-    match listener.accepts.pop() {
-        Some(Parked { irp, owner, .. }) => {
-            issue(&listener, irp);
-            drop(owner);
+    match socket.accepts.pop() {
+        Some(Parked { irp, owner: Owner::Socket(entry), .. }) => issue(&entry, irp),
+        _ => {
+            socket.with_state(|state| state.accepting = false);
+            // One that came meanwhile saw an accept out, and does not call again.
+            if !socket.accepts.is_empty() {
+                socket.queue_work();
+            }
         }
-        None => listener.with_state(|state| state.accepting = false),
     }
 }
 
-/// Hands an accept to WSK. The caller has marked the listener as accepting, and the IRP is counted and marked pending.
-fn issue(listener: &Entry<'_>, mut irp: Irp) {
+/// Hands an accept to WSK. The caller is inside the listener's gate and has marked the listener as accepting, and the IRP is counted and marked pending.
+fn issue(listener: &Socket, mut irp: Irp) {
     let reserved = match Socket::try_new(listener.client(), listener.provider(), Role::Connection) {
         Ok(reserved) => reserved,
         Err(status) => return fail(listener, irp, status),
@@ -101,7 +103,7 @@ fn addresses(irp: &mut Irp) -> (Option<NonNull<sys::SockAddr>>, Option<NonNull<s
 }
 
 /// An accept that could not go out.
-fn fail(listener: &Entry<'_>, irp: Irp, status: NTSTATUS) {
+fn fail(listener: &Socket, irp: Irp, status: NTSTATUS) {
     listener.with_state(|state| state.accepting = false);
     listener.client().complete(irp, Kind::Accept, status, 0);
     if !listener.accepts.is_empty() {

@@ -5,6 +5,7 @@ use crate::instance::Instance;
 use crate::irp::Irp;
 use crate::list::Links;
 use crate::pool::{OutOfPool, Ref};
+use crate::process::Process;
 use crate::table::SocketTable;
 use crate::worker::Work;
 use core::cell::UnsafeCell;
@@ -13,7 +14,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use wdk_sys::{FILE_OBJECT, NTSTATUS};
 use wsk::Passive;
 use wskclient_abi::{Kind, Provider, WsaError};
-use wskclient_lifecycle::{Ledger, Lifecycle, Released, Share};
+use wskclient_lifecycle::{Ledger, Released, Share};
 
 /// How many providers a client can start.
 const PROVIDERS: usize = Provider::ALL.len();
@@ -27,7 +28,7 @@ pub struct Client {
     work: Work,
     links: UnsafeCell<Links>,
     driver: &'static Driver,
-    process: usize,
+    process: Process,
     /// Handles that are not dead.
     pub handles: AtomicU32,
     instances: [Instance; PROVIDERS],
@@ -40,6 +41,7 @@ pub struct Client {
     /// Sockets that are being closed.
     pub closing: AtomicU32,
     listed: AtomicBool,
+    postponed: AtomicBool,
 }
 
 // SAFETY: `links` is used under the lock of the driver's list; the rest is synchronised.
@@ -49,7 +51,7 @@ unsafe impl Send for Client {}
 
 impl Client {
     /// A client without handles.
-    pub fn try_new(driver: &'static Driver, process: usize) -> Result<Ref<Self>, OutOfPool> {
+    pub fn try_new(driver: &'static Driver, process: Process) -> Result<Ref<Self>, OutOfPool> {
         Ref::try_new(Self {
             work: Work::new(run),
             links: UnsafeCell::new(Links::new()),
@@ -62,6 +64,7 @@ impl Client {
             open: AtomicU32::new(0),
             closing: AtomicU32::new(0),
             listed: AtomicBool::new(false),
+            postponed: AtomicBool::new(false),
         })
     }
 
@@ -70,9 +73,9 @@ impl Client {
         self.driver
     }
 
-    /// The process, as `PsGetCurrentProcessId` names it.
-    pub const fn process(&self) -> usize {
-        self.process
+    /// The process.
+    pub const fn process(&self) -> &Process {
+        &self.process
     }
 
     /// What the client has started of a provider.
@@ -107,6 +110,21 @@ impl Client {
             // SAFETY: whoever calls has the client, so a reference to it exists.
             let _given_to_the_run = unsafe { Ref::again(self) }.into_raw();
         });
+    }
+
+    /// Its startups wait until the driver has cleared up after the dead.
+    pub fn postpone(&self) {
+        self.postponed.store(true, Ordering::Release);
+    }
+
+    /// Whether its startups were [`postpone`](Self::postpone)d, once.
+    pub fn take_postponed(&self) -> bool {
+        self.postponed.swap(false, Ordering::AcqRel)
+    }
+
+    /// Sockets that WSK made and does not have back, but for those that are opening.
+    pub fn sockets(&self) -> u32 {
+        self.open.load(Ordering::Relaxed).wrapping_add(self.closing.load(Ordering::Relaxed))
     }
 
     /// Takes a request: it is pending until [`complete`](Self::complete).
@@ -194,7 +212,7 @@ impl Handle {
         for provider in Provider::ALL {
             let instance = self.client.instance(provider);
             instance.cancel_requests_of(file);
-            let released = instance.event(self, Lifecycle::handle_died);
+            let released = instance.handle_died(self);
             if released == Released::Last {
                 instance.begin_teardown(&self.client);
             }

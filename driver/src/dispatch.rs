@@ -6,12 +6,13 @@ use crate::client::Handle;
 use crate::driver::{self, Driver};
 use crate::irp::Irp;
 use crate::pool::Ref;
+use crate::process::Process;
 use crate::request::Request;
+use crate::rundown::Running;
 use crate::{ledger, requests};
 use core::ptr::NonNull;
 use wdk_sys::{
     DEVICE_OBJECT, IRP, IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, NTSTATUS, PDRIVER_DISPATCH,
-    ntddk,
 };
 use wskclient_abi::{Kind, PROTOCOL_VERSION, STATUS_SUCCESS, VersionReply, WsaError};
 
@@ -39,11 +40,10 @@ fn driver_of(device: *mut DEVICE_OBJECT) -> &'static Driver {
 
 /// A process opens the device: a handle, of the process' client.
 unsafe extern "C" fn create(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    let _running = Running::enter(irp);
     // SAFETY: called by the I/O manager.
     let irp = unsafe { Irp::from_dispatch(irp) };
-    // SAFETY: at any IRQL.
-    let process = unsafe { ntddk::PsGetCurrentProcessId() }.addr();
-    let handle = driver_of(device).client_of(process).and_then(Handle::try_new);
+    let handle = driver_of(device).client_of(&Process::of(&irp)).and_then(Handle::try_new);
     match handle {
         Ok(handle) => {
             // SAFETY: the file object of a create is there, and its context is the driver's.
@@ -56,6 +56,7 @@ unsafe extern "C" fn create(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTAT
 
 /// The last user-mode handle of a file object is closed.
 unsafe extern "C" fn cleanup(_device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    let _running = Running::enter(irp);
     // SAFETY: called by the I/O manager.
     let irp = unsafe { Irp::from_dispatch(irp) };
     if let Some(handle) = handle_of(&irp) {
@@ -66,6 +67,7 @@ unsafe extern "C" fn cleanup(_device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTST
 
 /// A file object goes. (Stock Wine sends no cleanup, and this even with requests pending.)
 unsafe extern "C" fn close(_device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    let _running = Running::enter(irp);
     // SAFETY: called by the I/O manager.
     let irp = unsafe { Irp::from_dispatch(irp) };
     let file = irp.file_object();
@@ -81,9 +83,10 @@ unsafe extern "C" fn close(_device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTAT
 
 /// The handle that a request came through. (Stock Wine lets an open whose create failed live.)
 fn handle_of(irp: &Irp) -> Option<Ref<Handle>> {
-    // SAFETY: a request that comes through a file object has one, with the context that `create` left.
-    let context = unsafe { (*irp.file_object()).FsContext };
-    // SAFETY: the reference that `create` gave up is there until the close.
+    // SAFETY: null (a driver may send requests without one), or the request's file object.
+    let file = unsafe { irp.file_object().as_ref() }?;
+    let context = file.FsContext;
+    // SAFETY: the context that `create` left; the reference that `create` gave up is there until the close.
     let handle = unsafe { context.cast::<Handle>().as_ref() }?;
     // SAFETY: as above.
     Some(unsafe { Ref::again(handle) })
@@ -91,6 +94,7 @@ fn handle_of(irp: &Irp) -> Option<Ref<Handle>> {
 
 /// A request. The order of checks: code, lengths, fields, provider started, handle, state (contract: CARD-2).
 unsafe extern "C" fn device_control(_device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    let _running = Running::enter(irp);
     // SAFETY: called by the I/O manager.
     let irp = unsafe { Irp::from_dispatch(irp) };
     let Some(handle) = handle_of(&irp) else {

@@ -4,6 +4,7 @@ use crate::client::Client;
 use crate::list::{Links, List};
 use crate::lock::SpinLock;
 use crate::pool::{OutOfPool, Ref};
+use crate::process::Process;
 use crate::worker::Worker;
 use core::cell::UnsafeCell;
 use core::pin::Pin;
@@ -11,7 +12,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use wsk::{Passive, Provider, Registration};
 use wskclient_abi::Kind;
-use wskclient_lifecycle::{Count, Ledger};
+use wskclient_lifecycle::Ledger;
 
 /// As many kinds of request as there are.
 pub const KINDS: usize = Kind::ALL.len();
@@ -25,6 +26,7 @@ pub struct Driver {
     clients: SpinLock<List>,
     retired: Ledger<KINDS>,
     teardowns: AtomicU64,
+    clearing_up: AtomicU32,
     client_count: AtomicU32,
 }
 
@@ -37,21 +39,22 @@ impl Driver {
             clients: SpinLock::new(List::new()),
             retired: Ledger::new(),
             teardowns: AtomicU64::new(0),
+            clearing_up: AtomicU32::new(0),
             client_count: AtomicU32::new(0),
         }
     }
 
     /// The client of a process, with one handle more: the one it has, or a new one.
-    pub fn client_of(&'static self, process: usize) -> Result<Ref<Client>, OutOfPool> {
+    pub fn client_of(&'static self, process: &Process) -> Result<Ref<Client>, OutOfPool> {
         if let Some(client) = self.find(process, None) {
             return Ok(client);
         }
-        let new = Client::try_new(self, process)?;
+        let new = Client::try_new(self, process.clone())?;
         Ok(self.find(process, Some(&new)).unwrap_or(new))
     }
 
     /// The living client of a process, with one handle more. If there is none, `new` becomes it.
-    fn find(&self, process: usize, new: Option<&Ref<Client>>) -> Option<Ref<Client>> {
+    fn find(&self, process: &Process, new: Option<&Ref<Client>>) -> Option<Ref<Client>> {
         let mut clients = self.clients.lock();
         let mut next = clients.first();
         while let Some(links) = next {
@@ -91,8 +94,9 @@ impl Driver {
         }
     }
 
-    /// Calls `visit` for every client, under the lock.
-    pub fn for_each_client(&self, mut visit: impl FnMut(&Client)) {
+    /// Calls `visit` for every client, and then `retired` with what those that are gone have counted, under one lock: no client is
+    /// counted twice or not at all.
+    pub fn for_each_client(&self, mut visit: impl FnMut(&Client), retired: impl FnOnce(&Ledger<KINDS>)) {
         let clients = self.clients.lock();
         let mut next = clients.first();
         while let Some(links) = next {
@@ -101,6 +105,7 @@ impl Driver {
             // SAFETY: in this list.
             next = unsafe { Links::after(links) };
         }
+        retired(&self.retired);
     }
 
     /// How many clients there are.
@@ -108,14 +113,40 @@ impl Driver {
         self.client_count.load(Ordering::Relaxed)
     }
 
-    /// What clients that are gone have counted.
-    pub fn retired(&self, kind: Kind) -> Count {
-        self.retired.read(kind as usize)
+    /// A teardown of a client without handles begins. See [`is_clearing_up`](Self::is_clearing_up).
+    pub fn clears_up(&self) {
+        self.clearing_up.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// A teardown is over.
-    pub fn teardown_finished(&self) {
+    /// A teardown is over; `of_dead` says whether it was counted by [`clears_up`](Self::clears_up). On the worker.
+    pub fn teardown_finished(&self, of_dead: bool) {
         self.teardowns.fetch_add(1, Ordering::Relaxed);
+        if of_dead && self.clearing_up.fetch_sub(1, Ordering::AcqRel) == 1 {
+            while let Some(client) = self.next_postponed() {
+                client.queue_work();
+            }
+        }
+    }
+
+    /// Whether something that a dead client held is still being given back: no provider is started meanwhile.
+    pub fn is_clearing_up(&self) -> bool {
+        self.clearing_up.load(Ordering::Acquire) != 0
+    }
+
+    fn next_postponed(&self) -> Option<Ref<Client>> {
+        let clients = self.clients.lock();
+        let mut next = clients.first();
+        while let Some(links) = next {
+            // SAFETY: as in `find`.
+            let client = unsafe { Client::from_links(links).as_ref() };
+            if client.handles.load(Ordering::Relaxed) != 0 && client.take_postponed() {
+                // SAFETY: as in `find`.
+                return Some(unsafe { Ref::again(client) });
+            }
+            // SAFETY: in this list.
+            next = unsafe { Links::after(links) };
+        }
+        None
     }
 
     /// Teardowns that are over.
@@ -127,7 +158,7 @@ impl Driver {
 /// Milliseconds that one attempt to capture the provider may take: a startup that is cancelled meanwhile waits no longer.
 const CAPTURE_SLICE: u32 = 250;
 /// Attempts until a startup answers `WSASYSNOTREADY`: half a minute.
-const CAPTURE_ATTEMPTS: u32 = 120;
+pub const CAPTURE_ATTEMPTS: u32 = 120;
 
 /// What came of an attempt to bring the network subsystem up.
 pub enum Acquired {
@@ -142,20 +173,19 @@ pub enum Acquired {
 /// The registration as a WSK client: from the first reference in the driver to the last (contract: CARD-1).
 ///
 /// # Invariants
-/// - `users` and `attempts` are touched by the worker only.
+/// - `users` is touched by the worker only.
 /// - The registration is captured while there are users.
 pub struct Subsystem {
     registration: Registration,
     users: UnsafeCell<u32>,
-    attempts: UnsafeCell<u32>,
 }
 
-// SAFETY: the worker alone touches the cells; the registration is made for any thread.
+// SAFETY: the worker alone touches the cell; the registration is made for any thread.
 unsafe impl Sync for Subsystem {}
 
 impl Subsystem {
     const fn new() -> Self {
-        Self { registration: Registration::new(), users: UnsafeCell::new(0), attempts: UnsafeCell::new(0) }
+        Self { registration: Registration::new(), users: UnsafeCell::new(0) }
     }
 
     const fn registration(&self) -> Pin<&Registration> {
@@ -180,33 +210,18 @@ impl Subsystem {
 
     fn bring_up(&self, passive: Passive) -> Acquired {
         const NO_INTERFACE: i32 = 0xC000_02B9_u32.cast_signed();
-        // SAFETY: on the worker (invariant).
-        let attempts = unsafe { &mut *self.attempts.get() };
         // SAFETY: the worker drives the registration; it is deregistered below, or in `release`.
         let registered = unsafe { self.registration().register(passive) };
         // SAFETY: as above.
         match registered.and_then(|()| unsafe { self.registration().capture(CAPTURE_SLICE, passive) }) {
-            Ok(()) => {
-                *attempts = 0;
-                return Acquired::Ready;
-            }
-            Err(status)
-                if status != NO_INTERFACE && self.registration.is_registered() && *attempts < CAPTURE_ATTEMPTS =>
-            {
-                *attempts = attempts.wrapping_add(1);
-                return Acquired::NotYet;
-            }
-            Err(_) => {}
+            Ok(()) => Acquired::Ready,
+            Err(status) if status != NO_INTERFACE && self.registration.is_registered() => Acquired::NotYet,
+            Err(_) => Acquired::Failed,
         }
-        self.give_up(passive);
-        Acquired::Failed
     }
 
     /// Nobody waits for the subsystem any more, or it won't come. On the worker.
     pub fn give_up(&self, passive: Passive) {
-        // SAFETY: on the worker (invariant).
-        let attempts = unsafe { &mut *self.attempts.get() };
-        *attempts = 0;
         // SAFETY: on the worker (invariant).
         if unsafe { *self.users.get() } == 0 {
             // SAFETY: the worker drives the registration; no users, so no socket and no call.

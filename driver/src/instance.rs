@@ -4,7 +4,7 @@
 //! startup that arrives during the teardown waits, and starts afresh; and a teardown finds nobody starting.
 
 use crate::client::{Client, Handle};
-use crate::driver::Acquired;
+use crate::driver::{Acquired, CAPTURE_ATTEMPTS};
 use crate::irp::Irp;
 use crate::list::{Links, List};
 use crate::lock::{Guard, SpinLock};
@@ -13,7 +13,7 @@ use crate::queue::{IrpQueue, Owner, Parked};
 use crate::socket::Socket;
 use crate::table::MAX_SOCKETS;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use wdk_sys::{FILE_OBJECT, NTSTATUS};
 use wsk::Passive;
 use wskclient_abi::{
@@ -25,15 +25,19 @@ use wskclient_lifecycle::{Closed, Gate, Left, Lifecycle, Released, Share, State}
 /// A provider of a client.
 ///
 /// # Invariants
-/// - The gate is open exactly while the lifecycle is up. Every socket of the instance is inside from its creation until WSK has it
+/// - The gate is open while the lifecycle is up, from just before the first reference counts. Every socket of the instance is inside from its creation until WSK has it
 ///   back.
 /// - Every such socket is in one of the two lists, under their lock.
-/// - While the lifecycle is not down, one reference to the client is given up for the instance.
+/// - While the lifecycle is up or stopping, one reference to the client is given up for the instance.
 pub struct Instance {
     provider: Provider,
     lifecycle: SpinLock<Lifecycle>,
     /// As the lifecycle says, to be read without its lock.
     references: AtomicU32,
+    /// Attempts to capture the provider for the startups that wait. The worker's.
+    attempts: AtomicU32,
+    /// The teardown under way is of a client without handles.
+    of_dead: AtomicBool,
     gate: Gate,
     sockets: SpinLock<Sockets>,
     startups: IrpQueue,
@@ -62,6 +66,8 @@ impl Instance {
             provider,
             lifecycle: SpinLock::new(Lifecycle::new()),
             references: AtomicU32::new(0),
+            attempts: AtomicU32::new(0),
+            of_dead: AtomicBool::new(false),
             gate: Gate::closed(),
             sockets: SpinLock::new(Sockets { open: List::new(), ending: List::new() }),
             startups: IrpQueue::new(),
@@ -83,6 +89,20 @@ impl Instance {
         outcome
     }
 
+    /// A handle of the client dies.
+    pub fn handle_died(&self, handle: &Handle) -> Released {
+        self.event(handle, |lifecycle, share| {
+            let released = lifecycle.handle_died(share);
+            let client = handle.client();
+            let clears_up = lifecycle.state() == State::Stopping && client.handles.load(Ordering::Acquire) == 0;
+            // Under the lock, and so before the end of this teardown takes the mark away.
+            if clears_up && !self.of_dead.swap(true, Ordering::Relaxed) {
+                client.driver().clears_up();
+            }
+            released
+        })
+    }
+
     /// References held.
     pub fn references(&self) -> u32 {
         self.references.load(Ordering::Acquire)
@@ -91,7 +111,8 @@ impl Instance {
     /// A startup whose input is valid (contract: WSA-2, WSP-1).
     pub fn startup(&self, handle: Ref<Handle>, mut irp: Irp, request: &StartupRequest) -> NTSTATUS {
         let client = handle.client().clone();
-        let startup = self.event(&handle, Lifecycle::startup);
+        let startup = self.event(&handle, |lifecycle, share| (!handle.is_dead()).then(|| lifecycle.startup(share)));
+        let Some(startup) = startup else { return irp.complete(WsaError::OperationAborted.status(), 0) };
         match startup {
             wskclient_lifecycle::Startup::Counted(references) => {
                 client.take(Kind::Startup);
@@ -102,7 +123,12 @@ impl Instance {
             wskclient_lifecycle::Startup::Waits(_) => {
                 client.take(Kind::Startup);
                 irp.mark_pending();
-                self.startups.park(Parked { irp, owner: Owner::Handle(handle), kind: Kind::Startup });
+                let file = irp.file_object();
+                self.startups.park(Parked { irp, owner: Owner::Handle(handle.clone()), kind: Kind::Startup });
+                if handle.is_dead() {
+                    // Its cleanup may have missed this one.
+                    self.cancel_requests_of(file);
+                }
                 client.queue_work();
                 STATUS_PENDING
             }
@@ -159,9 +185,13 @@ impl Instance {
     }
 
     /// A socket that is inside the gate joins the instance.
-    pub fn add(&self, links: NonNull<Links>) {
+    pub fn add(&self, links: NonNull<Links>, client: &Client) {
         // SAFETY: a new socket is in no list, and leaves this one before it goes.
         unsafe { self.sockets.lock().open.push(links) };
+        // A teardown may have come by between the entering and this, and have missed the socket.
+        if self.gate.is_closed() {
+            client.queue_work();
+        }
     }
 
     /// A socket leaves the instance; it knows whether the teardown has come to it.
@@ -184,6 +214,10 @@ impl Instance {
         }
         if !self.startups.is_empty() {
             self.start(client, passive);
+        } else if self.lifecycle().state() == State::Starting {
+            // Everybody who waited has given up.
+            self.lifecycle().start_ended();
+            client.driver().subsystem.give_up(passive);
         }
     }
 
@@ -212,8 +246,8 @@ impl Instance {
         let driver = client.driver();
         driver.subsystem.release(passive);
         driver.worker.release();
-        driver.teardown_finished();
         self.lifecycle().stopped();
+        driver.teardown_finished(self.of_dead.swap(false, Ordering::Relaxed));
         while let Some(parked) = self.cleanups.pop() {
             parked.complete(STATUS_SUCCESS, 0);
         }
@@ -224,26 +258,28 @@ impl Instance {
     /// Brings the instance up for the startups that wait, if it is not, and counts them.
     fn start(&self, client: &Ref<Client>, passive: Passive) {
         let driver = client.driver();
-        let state = {
-            let mut lifecycle = self.lifecycle();
-            let began = lifecycle.begin();
-            (lifecycle.state(), began)
-        };
+        if self.lifecycle().state() == State::Down && driver.is_clearing_up() {
+            // What a dead process left, perhaps this one's predecessor, is given back first: its ports are free then (contract: WSP-9).
+            client.postpone();
+            return;
+        }
+        if self.lifecycle().begin() {
+            self.attempts.store(0, Ordering::Relaxed);
+        }
+        let state = self.lifecycle().state();
         match state {
-            (State::Starting, _) => match driver.subsystem.acquire(passive) {
+            State::Starting => match driver.subsystem.acquire(passive) {
                 Acquired::Ready => self.admit_first(client, passive),
-                Acquired::NotYet => client.queue_work(),
-                Acquired::Failed => self.refuse_all(),
+                Acquired::NotYet if self.attempts.fetch_add(1, Ordering::Relaxed) < CAPTURE_ATTEMPTS => {
+                    client.queue_work()
+                }
+                Acquired::NotYet | Acquired::Failed => self.refuse_all(client, passive),
             },
-            (State::Up, _) => {}
+            State::Up => {}
             // A teardown has begun meanwhile: its end runs this again.
-            (State::Stopping | State::Down, _) => return,
+            State::Stopping | State::Down => return,
         }
         self.admit(client);
-        if self.lifecycle().state() == State::Starting && self.startups.is_empty() {
-            self.lifecycle().start_ended();
-            driver.subsystem.give_up(passive);
-        }
     }
 
     /// The subsystem is there: the first startup that still waits takes the first reference.
@@ -291,7 +327,7 @@ impl Instance {
         let handle = handle.clone();
         if handle.is_dead() {
             parked.complete(WsaError::OperationAborted.status(), 0);
-            let released = self.event(&handle, Lifecycle::handle_died);
+            let released = self.handle_died(&handle);
             if released == Released::Last {
                 self.begin_teardown(handle.client());
             }
@@ -313,8 +349,9 @@ impl Instance {
     }
 
     /// The network subsystem is not there: nobody is counted (contract: WSA-6).
-    fn refuse_all(&self) {
+    fn refuse_all(&self, client: &Client, passive: Passive) {
         self.lifecycle().start_ended();
+        client.driver().subsystem.give_up(passive);
         while let Some(parked) = self.startups.pop() {
             parked.complete(WsaError::SystemNotReady.status(), 0);
         }

@@ -1,6 +1,7 @@
 //! The ledger request: a snapshot that adds up (contract: X-7).
 
 use crate::client::Client;
+use crate::driver::KINDS;
 use core::sync::atomic::Ordering;
 use wskclient_abi::{Kind, Ledger, Provider, SocketCounts, Tally};
 use wskclient_lifecycle::Count;
@@ -28,19 +29,24 @@ pub fn of(client: &Client) -> Ledger {
 /// Adds up every client: those that are gone, and those that are there.
 fn add_totals(ledger: &mut Ledger, client: &Client) {
     let driver = client.driver();
-    let mut totals = [Count::default(); crate::driver::KINDS];
-    driver.for_each_client(|client| {
-        for (&kind, total) in Kind::ALL.iter().zip(&mut totals) {
-            total.add(client.ledger.read(kind as usize));
-        }
-        ledger.driver_sockets = ledger.driver_sockets.wrapping_add(client.table.used().into());
+    let (mut totals, mut gone) = ([Count::default(); KINDS], [Count::default(); KINDS]);
+    let visit = |client: &Client| {
+        read(&client.ledger, &mut totals);
+        ledger.driver_sockets = ledger.driver_sockets.wrapping_add(client.sockets().into());
         for (provider, total) in Provider::ALL.iter().zip(&mut ledger.driver_references) {
             *total = total.wrapping_add(client.instance(*provider).references());
         }
-    });
-    for (&kind, mut total) in Kind::ALL.iter().zip(totals) {
-        total.add(driver.retired(kind));
+    };
+    driver.for_each_client(visit, |retired| read(retired, &mut gone));
+    for ((&kind, mut total), gone) in Kind::ALL.iter().zip(totals).zip(gone) {
+        total.add(gone);
         set(&mut ledger.driver_requests, kind as usize, tally(total));
+    }
+}
+
+fn read(ledger: &wskclient_lifecycle::Ledger<KINDS>, counts: &mut [Count; KINDS]) {
+    for (kind, count) in counts.iter_mut().enumerate() {
+        count.add(ledger.read(kind));
     }
 }
 

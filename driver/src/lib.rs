@@ -12,10 +12,10 @@
 //! | `device` | the device, its security, its name |
 //! | `driver` | what there is once: clients, the registration with WSK |
 //! | `dispatch`, `request` | from an IRP to a valid request |
-//! | `client`, `instance` | processes, and the providers that they start: startup, cleanup, teardown |
+//! | `process`, `client`, `instance` | processes, and the providers that they start: startup, cleanup, teardown |
 //! | `table`, `socket`, `operation`, `accept`, `requests` | sockets by handle, their lives, and what is asked of them |
 //! | `queue` | IRPs that wait in the driver |
-//! | `worker` | the one thread |
+//! | `worker`, `rundown` | the one thread, and whoever else is in the image |
 //! | `irp`, `nt`, `lock`, `list`, `pool` | the kernel, in Rust's terms |
 #![no_std]
 
@@ -35,9 +35,11 @@ mod lock;
 mod nt;
 mod operation;
 mod pool;
+mod process;
 mod queue;
 mod request;
 mod requests;
+mod rundown;
 mod socket;
 mod table;
 mod worker;
@@ -55,6 +57,7 @@ static ALLOCATOR: WdkAllocator = WdkAllocator;
 struct Ladder {
     _link: SymbolicLink,
     _worker: worker::Thread,
+    _rundown: rundown::Rundown,
     _device: Device,
 }
 
@@ -66,7 +69,7 @@ impl Ladder {
         let link = SymbolicLink::create(&device, passive)?;
         dispatch::fill(&mut driver.MajorFunction);
         driver.DriverUnload = Some(unload);
-        Ok(Self { _link: link, _worker: worker, _device: device })
+        Ok(Self { _link: link, _worker: worker, _rundown: rundown::Rundown::new(passive), _device: device })
     }
 }
 

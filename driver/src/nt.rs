@@ -5,7 +5,7 @@
 
 use core::ffi::c_void;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, Ordering, fence};
 use wdk_sys::{
     CCHAR, DEVICE_OBJECT, FILE_OBJECT, HANDLE, IO_STACK_LOCATION, IRP, KEVENT, KPROCESSOR_MODE, MDL, NTSTATUS, PIRP,
     ULONG, ntddk,
@@ -156,7 +156,10 @@ pub unsafe fn exchange_cancel_routine(irp: NonNull<IRP>, routine: Option<CancelR
     let field = unsafe { &raw mut (*irp.as_ptr()).CancelRoutine };
     // SAFETY: a pointer that everybody exchanges atomically.
     let field = unsafe { AtomicPtr::from_ptr(field.cast()) };
-    !field.swap(new, Ordering::SeqCst).is_null()
+    let before = field.swap(new, Ordering::SeqCst);
+    // The canceller sets `Cancel` and then looks for a routine; we set the routine and then look for `Cancel`.
+    fence(Ordering::SeqCst);
+    !before.is_null()
 }
 
 /// `Irp->Cancel`.

@@ -4,6 +4,7 @@ use crate::irp::Irp;
 use crate::list::Links;
 use crate::nt;
 use crate::pool::Ref;
+use crate::rundown::Running;
 use crate::socket::Socket;
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
@@ -24,7 +25,7 @@ use wskclient_lifecycle::{Arrived, Claim, Ended, Returned};
 ///   Of that time `buffer` and `kept` are the caller's up to the WSK call, and then `kept` is the ending party's.
 #[repr(C)]
 pub struct Operation {
-    links: Links,
+    links: UnsafeCell<Links>,
     kept: UnsafeCell<Kept>,
     buffer: UnsafeCell<sys::Buf>,
     irp: Option<NonNull<IRP>>,
@@ -45,11 +46,14 @@ struct Kept {
 /// What a pending request may cost in all, with its pool header (`cargo lab bench` is to measure it).
 const _: () = assert!(size_of::<Operation>() + 16 <= 128);
 
+/// `STATUS_UNSUCCESSFUL`: a call took no IRP and did not say why.
+const UNSUCCESSFUL: NTSTATUS = 0xC000_0001_u32.cast_signed();
+
 impl Operation {
     /// A record in no list.
     pub const fn new() -> Self {
         Self {
-            links: Links::new(),
+            links: UnsafeCell::new(Links::new()),
             kept: UnsafeCell::new(Kept { socket: None, reserved: None }),
             buffer: UnsafeCell::new(sys::Buf { mdl: null_mut(), offset: 0, length: 0 }),
             irp: None,
@@ -132,8 +136,9 @@ impl Outgoing {
             // SAFETY: the request has been ended, and the call has returned.
             Returned::Finished => unsafe { socket.recycle(self.operation) },
             Returned::NeverTaken => {
+                let failure = if status < 0 { status } else { UNSUCCESSFUL };
                 // SAFETY: the IRP never left.
-                unsafe { nt::set_io_status(self.irp, status.min(-1), 0) };
+                unsafe { nt::set_io_status(self.irp, failure, 0) };
                 if claim.arrived() == Arrived::End {
                     // SAFETY: told to.
                     unsafe { end(self.operation) };
@@ -149,6 +154,7 @@ impl Outgoing {
 /// It keeps the IRP from the system's walk and completes it itself: so the socket's pending set, and with it the teardown, can't run
 /// dry before the IRP is really complete (contract: WSP-7), and a canceller's IRP can't complete under it.
 unsafe extern "C" fn completed(_device: *mut DEVICE_OBJECT, _irp: *mut IRP, context: *mut c_void) -> NTSTATUS {
+    let _running = Running::enter(context);
     // SAFETY: the record, by `Outgoing::new`.
     let operation: NonNull<Operation> = unsafe { NonNull::new_unchecked(context.cast()) };
     // SAFETY: the record stays until the request has been ended.

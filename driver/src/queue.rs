@@ -9,7 +9,8 @@ use crate::list::{Links, List};
 use crate::lock::SpinLock;
 use crate::nt;
 use crate::pool::Ref;
-use crate::socket::Socket;
+use crate::rundown::Running;
+use crate::table::OwnedEntry;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use wdk_sys::{DEVICE_OBJECT, FILE_OBJECT, IRP};
@@ -28,8 +29,8 @@ pub struct IrpQueue {
 pub enum Owner {
     /// Startups and cleanups.
     Handle(Ref<Handle>),
-    /// Accepts.
-    Socket(Ref<Socket>),
+    /// Accepts: inside the socket's gate, so that the socket is not given back to WSK while they wait.
+    Socket(OwnedEntry),
 }
 
 /// An IRP that has been taken out of a queue.
@@ -63,7 +64,7 @@ impl Owner {
             Self::Handle(unsafe { Ref::from_raw(pointer.cast()) })
         } else {
             // SAFETY: the caller's promise.
-            Self::Socket(unsafe { Ref::from_raw(pointer.cast()) })
+            Self::Socket(unsafe { OwnedEntry::from_raw(pointer.cast()) })
         }
     }
 }
@@ -174,6 +175,7 @@ fn irp_of(links: NonNull<Links>) -> NonNull<IRP> {
 
 /// The cancel routine: called with the cancel spin lock held, at `DISPATCH_LEVEL`.
 unsafe extern "C" fn cancelled(_device: *mut DEVICE_OBJECT, irp: *mut IRP) {
+    let _running = Running::enter(irp);
     // SAFETY: the I/O manager gives no null IRP.
     let irp = unsafe { nt::non_null(irp) };
     // SAFETY: this is the IRP's cancel routine.

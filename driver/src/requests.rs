@@ -30,7 +30,7 @@ pub fn open(client: &Ref<Client>, irp: Irp, provider: Provider, role: Role) -> N
     let status = match client.driver().subsystem.provider() {
         // SAFETY: the socket is inside the instance's gate, so the capture is kept.
         Some(wsk) => unsafe { wsk.socket(sys::AF_INET, socket.category(), outgoing.irp()) },
-        None => NOT_IMPLEMENTED,
+        None => WsaError::NetworkDown.status(),
     };
     outgoing.called(&socket, status)
 }
@@ -50,7 +50,7 @@ pub fn on_socket(client: &Client, irp: Irp, handle: SocketHandle, request: Socke
             |wsk, outgoing| unsafe { wsk.bind(socket.category(), address, outgoing.irp()) },
         ),
         SocketRequest::Listen => listen(&socket, irp),
-        SocketRequest::Accept => accept::accept(&socket, irp),
+        SocketRequest::Accept => accept::accept(socket, irp),
         SocketRequest::Connect(address) => hand_over_if(
             &socket,
             irp,

@@ -116,7 +116,7 @@ impl Socket {
         }
         let socket = Self::inside(client, provider, role);
         match &socket {
-            Ok(socket) => instance.add(socket.links()),
+            Ok(socket) => instance.add(socket.links(), client),
             Err(_) => instance.leave(client),
         }
         socket.map_err(WsaError::status)
@@ -143,8 +143,7 @@ impl Socket {
                 state: SpinLock::new(state),
                 accepts: IrpQueue::new(),
             })
-            // SAFETY: allocated just now.
-            .inspect_err(|_| unsafe { nt::free_irp(close_irp) })
+            // A socket that finds no pool is dropped, and its IRP with it.
             .ok()
         });
         let complete = socket.filter(|socket| (0..OPERATIONS).all(|_| socket.add_operation()));

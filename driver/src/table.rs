@@ -91,6 +91,58 @@ impl Drop for Entry<'_> {
     }
 }
 
+impl Entry<'_> {
+    /// The same entry, without the borrow.
+    pub fn into_owned(self) -> OwnedEntry {
+        // SAFETY: the entry keeps the socket.
+        let socket = unsafe { Ref::again(self.socket) };
+        // INVARIANT: inside, since this entry does not leave.
+        core::mem::forget(self);
+        OwnedEntry(socket)
+    }
+}
+
+/// As [`Entry`], for what outlives the call that made it.
+///
+/// # Invariants
+/// - It is inside the gate of the socket's slot.
+pub struct OwnedEntry(Ref<Socket>);
+
+impl OwnedEntry {
+    /// Gives the entry up without leaving.
+    pub fn into_raw(self) -> NonNull<Socket> {
+        // SAFETY: read once, and `self` is forgotten.
+        let socket = unsafe { core::ptr::read(&raw const self.0) };
+        core::mem::forget(self);
+        socket.into_raw()
+    }
+
+    /// Takes back what [`into_raw`](Self::into_raw) gave up.
+    ///
+    /// # Safety
+    /// `socket` came from `into_raw` and is taken back this once.
+    pub unsafe fn from_raw(socket: NonNull<Socket>) -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { Ref::from_raw(socket) })
+    }
+}
+
+impl Deref for OwnedEntry {
+    type Target = Socket;
+
+    fn deref(&self) -> &Socket {
+        &self.0
+    }
+}
+
+impl Drop for OwnedEntry {
+    fn drop(&mut self) {
+        if self.0.client().table.leave(self.0.slot()) == Left::Last {
+            self.0.gate_drained();
+        }
+    }
+}
+
 const fn chunk_length(chunk: usize) -> u32 {
     FIRST_CHUNK << chunk
 }
@@ -136,10 +188,9 @@ impl SocketTable {
         slot.gate.enter(generation).then(|| slot.entry())
     }
 
-    /// Goes in to the open socket of a slot that is known to hold it.
-    pub fn enter_slot(&self, index: SlotIndex) -> Option<Entry<'_>> {
-        let slot = self.slot(index.0)?;
-        slot.gate.enter_any().then(|| slot.entry())
+    /// Comes out of a slot's gate.
+    fn leave(&self, index: SlotIndex) -> Left {
+        self.slot(index.0).map_or(Left::Others, |slot| slot.gate.leave())
     }
 
     /// Goes in to every open socket, one after the other.
@@ -198,6 +249,11 @@ impl SocketTable {
         if free.chunks == chunk {
             // INVARIANT: the chunk's slots are all written.
             place.store(slots, Ordering::Release);
+            // Slots may have been given back since the list was found empty: they come after the new ones.
+            let last = first.wrapping_add(length).min(MAX_SOCKETS).wrapping_sub(1);
+            if let Some(last) = self.slot(last) {
+                last.next_free.store(free.first, Ordering::Relaxed);
+            }
             free.chunks = chunk.wrapping_add(1);
             free.first = first;
             return Ok(());

@@ -113,7 +113,8 @@ impl Worker {
             let work: NonNull<Work> = links.cast();
             // SAFETY: alive by the reference that it holds.
             let place = unsafe { work.as_ref() };
-            place.queued.store(false, Ordering::Release);
+            // A swap, so that the run sees what whoever found the place still queued had done before.
+            place.queued.swap(false, Ordering::AcqRel);
             // SAFETY: the reference that the place held goes over to the run.
             unsafe { (place.run)(work, passive) };
         }

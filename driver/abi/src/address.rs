@@ -24,11 +24,7 @@ impl Address {
     pub const fn v4(octets: [u8; 4], port: u16) -> Self {
         let mut rest = [0; 24];
         [rest[0], rest[1], rest[2], rest[3]] = octets;
-        Self {
-            family: AF_INET,
-            port: port.to_be_bytes(),
-            rest,
-        }
+        Self { family: AF_INET, port: port.to_be_bytes(), rest }
     }
 
     /// The port.

@@ -149,10 +149,7 @@ mod tests {
 
     #[test]
     fn cancelled_is_operation_aborted_and_success_is_no_error() {
-        assert_eq!(
-            WsaError::from_status(0xC000_0120_u32.cast_signed()),
-            Some(WsaError::OperationAborted)
-        );
+        assert_eq!(WsaError::from_status(0xC000_0120_u32.cast_signed()), Some(WsaError::OperationAborted));
         assert_eq!(WsaError::from_status(STATUS_SUCCESS), None);
         assert_eq!(WsaError::from_status(STATUS_PENDING), None);
     }

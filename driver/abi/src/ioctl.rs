@@ -110,11 +110,7 @@ mod tests {
             for method in (0..4).filter(|&method| method != code & 3) {
                 assert_eq!(Ioctl::from_code(code & !3 | method), None);
             }
-            assert_eq!(
-                Ioctl::from_code(code & !(3 << 14)),
-                None,
-                "another access is another code"
-            );
+            assert_eq!(Ioctl::from_code(code & !(3 << 14)), None, "another access is another code");
         }
         assert_eq!(Ioctl::ALL.len(), Kind::ALL.len());
     }

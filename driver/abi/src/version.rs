@@ -46,10 +46,7 @@ impl WinsockVersion {
     /// above; none when there is no such version (`WSAVERNOTSUPPORTED`).
     #[must_use]
     pub fn negotiate(self, lowest: Self) -> Option<Self> {
-        VERSIONS
-            .into_iter()
-            .rev()
-            .find(|version| version.rank() <= self.rank() && version.rank() >= lowest.rank())
+        VERSIONS.into_iter().rev().find(|version| version.rank() <= self.rank() && version.rank() >= lowest.rank())
     }
 }
 

@@ -101,6 +101,12 @@ impl Gate {
         }
     }
 
+    /// Whether the gate is closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.load(Ordering::Acquire) & CLOSED != 0
+    }
+
     /// Whether the gate is closed and nobody is inside.
     #[must_use]
     pub fn is_drained(&self) -> bool {

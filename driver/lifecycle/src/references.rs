@@ -2,14 +2,15 @@
 
 /// References that successful startups took and cleanups have not released.
 ///
-/// A reference belongs to the client; each handle remembers its [`Share`]. A cleanup may come through another handle than the
-/// startup did: then some share says more than is left, and gives back no more than is left when its handle dies.
+/// A reference belongs to the client; each handle remembers its [`Share`]. A cleanup may come through a handle that has taken none:
+/// then some share says more than is left of it. What the shares say too much is `owed`, and comes off the first shares to die.
 ///
 /// # Invariants
-/// - `total` is at most the sum of the shares.
+/// - `total + owed` is the sum of the shares.
 #[derive(Debug, Default)]
 pub struct References {
     total: u32,
+    owed: u32,
 }
 
 /// How many references were taken through one handle and not released through it.
@@ -40,7 +41,7 @@ impl References {
     /// No reference.
     #[must_use]
     pub const fn new() -> Self {
-        Self { total: 0 }
+        Self { total: 0, owed: 0 }
     }
 
     /// How many there are.
@@ -60,15 +61,25 @@ impl References {
 
     /// Releases one through the handle of `share`, wherever it was taken.
     pub fn release(&mut self, share: &mut Share) -> Released {
-        share.0 = share.0.saturating_sub(1);
+        if self.total == 0 {
+            return Released::None;
+        }
+        match share.0.checked_sub(1) {
+            Some(left) => share.0 = left,
+            // No more than `total` ever was, so it does not overflow.
+            None => self.owed = self.owed.saturating_add(1),
+        }
         self.subtract(1)
     }
 
     /// Releases what a dying handle still holds.
     pub fn forfeit(&mut self, share: &mut Share) -> Released {
-        match core::mem::take(&mut share.0).min(self.total) {
+        let mine = core::mem::take(&mut share.0);
+        let paid = mine.min(self.owed);
+        self.owed = self.owed.saturating_sub(paid);
+        match mine.saturating_sub(paid) {
             0 if self.total == 0 => Released::None,
-            mine => self.subtract(mine),
+            left => self.subtract(left),
         }
     }
 
@@ -124,6 +135,47 @@ mod tests {
     }
 
     #[test]
+    fn a_dying_handle_takes_no_reference_of_another() {
+        let (mut references, mut first, mut second) = (References::new(), Share::default(), Share::default());
+        // Over a restart: the first session was started through one handle and cleaned up through the other.
+        assert!(references.take(&mut first).is_some());
+        assert_eq!(references.release(&mut second), Released::Last);
+        assert!(references.take(&mut second).is_some());
+        assert_eq!(references.forfeit(&mut first), Released::Remaining(1));
+        assert_eq!(references.forfeit(&mut second), Released::Last);
+        // Within one session.
+        assert!(references.take(&mut first).is_some() && references.take(&mut first).is_some());
+        assert_eq!(references.release(&mut second), Released::Remaining(1));
+        assert!(references.take(&mut second).is_some());
+        assert_eq!(references.forfeit(&mut first), Released::Remaining(1));
+        assert_eq!(references.forfeit(&mut second), Released::Last);
+    }
+
+    #[test]
+    fn whatever_is_done_through_two_handles_the_last_to_die_leaves_nothing() {
+        // Every sequence of eight takes and releases through two handles.
+        for sequence in 0..4_u32.pow(8) {
+            let (mut references, mut shares) = (References::new(), [Share::default(), Share::default()]);
+            let mut held = 0_i32;
+            for step in 0..8 {
+                let action = sequence >> (2 * step) & 3;
+                let share = &mut shares[(action & 1) as usize];
+                if action & 2 == 0 {
+                    held += 1;
+                    assert!(references.take(share).is_some());
+                } else if references.release(share) != Released::None {
+                    held -= 1;
+                }
+            }
+            assert_eq!(i64::from(references.total()), i64::from(held));
+            for share in &mut shares {
+                let _ = references.forfeit(share);
+            }
+            assert_eq!((references.total, references.owed), (0, 0), "sequence {sequence:o}");
+        }
+    }
+
+    #[test]
     fn a_handle_that_took_nothing_ends_nothing() {
         let (mut references, mut taker, mut idle) = (References::new(), Share::default(), Share::default());
         assert!(references.take(&mut taker).is_some());
@@ -132,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_count_stops_at_its_limit() {
-        let (mut references, mut share) = (References { total: u32::MAX }, Share(7));
+        let (mut references, mut share) = (References { total: u32::MAX, owed: 0 }, Share(7));
         assert_eq!(references.take(&mut share), None);
         assert_eq!((references.total, share.0), (u32::MAX, 7));
     }

@@ -102,7 +102,12 @@ impl Lifecycle {
 
     /// The handle of `share` dies. [`Released::Last`] begins the teardown.
     pub fn handle_died(&mut self, share: &mut Share) -> Released {
-        self.released(|references| references.forfeit(share))
+        // In every state: what was released through other handles is settled with what this one says it took.
+        let released = self.references.forfeit(share);
+        if released == Released::Last {
+            self.state = State::Stopping;
+        }
+        released
     }
 
     fn released(&mut self, release: impl FnOnce(&mut References) -> Released) -> Released {

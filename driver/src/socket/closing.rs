@@ -9,6 +9,7 @@ use crate::irp::Irp;
 use crate::lock::Guard;
 use crate::nt;
 use crate::pool::Ref;
+use crate::rundown::Running;
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
@@ -28,6 +29,7 @@ impl Socket {
         drop(state);
         if !opening {
             self.close_gate();
+            self.cancel_accepts();
         }
     }
 
@@ -46,7 +48,15 @@ impl Socket {
         drop(state);
         self.client.take(Kind::Close);
         self.close_gate();
+        self.cancel_accepts();
         Ok(())
+    }
+
+    /// Cancels the accepts that wait: nobody comes in any more, and each of them is inside.
+    pub fn cancel_accepts(&self) {
+        while let Some(parked) = self.accepts.pop() {
+            parked.complete(WsaError::OperationAborted.status(), 0);
+        }
     }
 
     fn close_gate(&self) {
@@ -59,9 +69,6 @@ impl Socket {
 
     /// Gives the socket back to WSK. On the worker.
     pub(super) fn give_back(&self, wsk: SocketRef) {
-        while let Some(parked) = self.accepts.pop() {
-            parked.complete(WsaError::OperationAborted.status(), 0);
-        }
         // SAFETY: whoever calls has the socket, so a reference to it exists.
         let context = unsafe { Ref::again(self) }.into_raw();
         // SAFETY: nobody's until this call (invariant); the routine takes the context over.
@@ -140,6 +147,7 @@ impl SocketState {
 
 /// WSK has closed the socket. At any IRQL up to `DISPATCH_LEVEL`, perhaps inside the call.
 unsafe extern "C" fn close_completed(_device: *mut DEVICE_OBJECT, _irp: *mut IRP, context: *mut c_void) -> NTSTATUS {
+    let _running = Running::enter(context);
     // SAFETY: what `give_back` gave up is not null.
     let socket: NonNull<Socket> = unsafe { NonNull::new_unchecked(context.cast()) };
     // SAFETY: the reference that `give_back` gave up.

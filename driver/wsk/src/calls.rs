@@ -142,16 +142,7 @@ impl SocketRef {
         remote: NonNull<sys::SockAddr>,
         irp: NonNull<sys::Irp>,
     ) -> sys::NtStatus {
-        call!(
-            self.listen().accept,
-            self.as_ptr(),
-            0,
-            null_mut(),
-            null(),
-            local.as_ptr(),
-            remote.as_ptr(),
-            irp.as_ptr()
-        )
+        call!(self.listen().accept, self.as_ptr(), 0, null_mut(), null(), local.as_ptr(), remote.as_ptr(), irp.as_ptr())
     }
 
     /// Connects a bound socket. Source: `PFN_WSK_CONNECT`. `<= DISPATCH_LEVEL`.
@@ -161,13 +152,7 @@ impl SocketRef {
     /// for the IRP.
     #[must_use = "the answer says whether the IRP was taken"]
     pub unsafe fn connect(self, address: NonNull<sys::SockAddr>, irp: NonNull<sys::Irp>) -> sys::NtStatus {
-        call!(
-            self.connection().connect,
-            self.as_ptr(),
-            address.as_ptr(),
-            0,
-            irp.as_ptr()
-        )
+        call!(self.connection().connect, self.as_ptr(), address.as_ptr(), 0, irp.as_ptr())
     }
 
     /// Sends; the IRP's `IoStatus.Information` is the number of bytes. Source: `PFN_WSK_SEND`. `<= DISPATCH_LEVEL`.
@@ -177,13 +162,7 @@ impl SocketRef {
     /// the module's terms for the IRP.
     #[must_use = "the answer says whether the IRP was taken"]
     pub unsafe fn send(self, buffer: NonNull<sys::Buf>, flags: u32, irp: NonNull<sys::Irp>) -> sys::NtStatus {
-        call!(
-            self.connection().send,
-            self.as_ptr(),
-            buffer.as_ptr(),
-            flags,
-            irp.as_ptr()
-        )
+        call!(self.connection().send, self.as_ptr(), buffer.as_ptr(), flags, irp.as_ptr())
     }
 
     /// Receives; the IRP's `IoStatus.Information` is the number of bytes, zero at the peer's graceful close.
@@ -193,13 +172,7 @@ impl SocketRef {
     /// As for [`send`](Self::send).
     #[must_use = "the answer says whether the IRP was taken"]
     pub unsafe fn receive(self, buffer: NonNull<sys::Buf>, flags: u32, irp: NonNull<sys::Irp>) -> sys::NtStatus {
-        call!(
-            self.connection().receive,
-            self.as_ptr(),
-            buffer.as_ptr(),
-            flags,
-            irp.as_ptr()
-        )
+        call!(self.connection().receive, self.as_ptr(), buffer.as_ptr(), flags, irp.as_ptr())
     }
 
     /// Closes the socket: cancels what is out, and is abortive unless both directions were shut down before.

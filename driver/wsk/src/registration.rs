@@ -28,11 +28,8 @@ const REGISTERED: u8 = 1;
 const CAPTURED: u8 = 2;
 
 /// No client events are asked for.
-static DISPATCH: sys::ClientDispatch = sys::ClientDispatch {
-    version: sys::VERSION_1_0,
-    reserved: 0,
-    client_event: None,
-};
+static DISPATCH: sys::ClientDispatch =
+    sys::ClientDispatch { version: sys::VERSION_1_0, reserved: 0, client_event: None };
 
 // SAFETY: the raw pointers inside belong to the WSK provider, which may be called on any thread; `state` orders the accesses.
 unsafe impl Send for Registration {}
@@ -44,19 +41,9 @@ impl Registration {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            block: UnsafeCell::new(sys::Registration {
-                state: 0,
-                context: null_mut(),
-                lock: 0,
-            }),
-            npi: UnsafeCell::new(sys::ClientNpi {
-                client_context: null_mut(),
-                dispatch: &raw const DISPATCH,
-            }),
-            provider: UnsafeCell::new(sys::ProviderNpi {
-                client: null_mut(),
-                dispatch: core::ptr::null(),
-            }),
+            block: UnsafeCell::new(sys::Registration { state: 0, context: null_mut(), lock: 0 }),
+            npi: UnsafeCell::new(sys::ClientNpi { client_context: null_mut(), dispatch: &raw const DISPATCH }),
+            provider: UnsafeCell::new(sys::ProviderNpi { client: null_mut(), dispatch: core::ptr::null() }),
             state: AtomicU8::new(IDLE),
             _pinned: PhantomPinned,
         }
@@ -106,10 +93,7 @@ impl Registration {
         }
         // SAFETY: by the type's invariant nothing writes `provider` in this state.
         let npi = unsafe { &*self.provider.get() };
-        Some(Provider {
-            client: npi.client,
-            dispatch: npi.dispatch,
-        })
+        Some(Provider { client: npi.client, dispatch: npi.dispatch })
     }
 
     /// Whether the client is registered.

@@ -566,14 +566,7 @@ const PLAIN_LAYOUTS: &[Layout] = &[
         address = "sin6_addr",
         scope_id = "sin6_scope_id"
     ),
-    layout!(
-        Guid,
-        "GUID",
-        data1 = "Data1",
-        data2 = "Data2",
-        data3 = "Data3",
-        data4 = "Data4"
-    ),
+    layout!(Guid, "GUID", data1 = "Data1", data2 = "Data2", data3 = "Data3", data4 = "Data4"),
 ];
 
 /// Every struct of this module, for comparing with the C header: the dispatch tables, then the plain structs.

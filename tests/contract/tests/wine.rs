@@ -12,18 +12,10 @@ use serde_json::Value;
 #[ignore = "needs Wine: run `cargo lab test --wine`"]
 fn the_driver_serves_a_real_process_in_wine_and_survives_its_death() {
     let lab = env::var_os("LAB").expect("LAB names the program behind `cargo lab`");
-    let output = Command::new(lab)
-        .args(["wine", "--format", "json"])
-        .output()
-        .expect("`cargo lab wine` starts");
+    let output = Command::new(lab).args(["wine", "--format", "json"]).output().expect("`cargo lab wine` starts");
     let text = String::from_utf8_lossy(&output.stdout);
     print!("{text}");
-    assert!(
-        output.status.success(),
-        "{}: {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
 
     let summary: Value = serde_json::from_str(text.lines().last().unwrap_or_default()).expect("the last line is JSON");
     assert_eq!(summary["event"], "summary");
@@ -31,9 +23,7 @@ fn the_driver_serves_a_real_process_in_wine_and_survives_its_death() {
     assert_eq!(summary["result"], "ok");
     assert_eq!(summary["references"], 3);
     assert_eq!(summary["survived_kill"], true);
-    let pending = summary["pending_at_last_cleanup"]
-        .as_u64()
-        .expect("the demo counts what was pending");
+    let pending = summary["pending_at_last_cleanup"].as_u64().expect("the demo counts what was pending");
     assert!(pending > 0, "nothing was pending at the last cleanup");
     assert_eq!(summary["cancelled"], pending, "every pending request ends cancelled");
 }
