@@ -29,7 +29,7 @@ pub enum Command {
     #[command(after_help = "Examples:\n  cargo lab build\n  cargo lab build --debug\n  cargo lab build --format json")]
     Build(Build),
     /// Runs `wskctl demo` against the driver in the in-process kernel
-    #[command(after_help = "Examples:\n  cargo lab demo\n  cargo lab demo -- --format json")]
+    #[command(after_help = "Examples:\n  cargo lab demo\n  cargo lab demo --format json\n  cargo lab demo --seed 7")]
     Demo(Demo),
     /// Runs the driver and the harness in stock Wine: load, demo, kill a process, start again, unload
     #[command(
@@ -63,8 +63,8 @@ pub struct Build {
 
 #[derive(Args)]
 pub struct Demo {
-    /// Passed on to `wskctl demo`
-    #[arg(last = true)]
+    /// Passed on to `wskctl demo`: `--format json`, `--seed N`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub arguments: Vec<String>,
 }
 
