@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::call::{Stopped, or_escape};
 use crate::exports::{Export, routines};
-use crate::machine::{self, Inner};
+use crate::machine::{self, Inner, Machine};
 use crate::nt::{
     DEVICE_OBJECT, DO_DEVICE_INITIALIZING, DO_EXCLUSIVE, DRIVER_OBJECT, IO_TYPE_DEVICE, PVOID, UNICODE_STRING,
 };
@@ -23,7 +23,7 @@ use crate::status::NtStatus;
 #[derive(Debug, Clone)]
 enum Named {
     Device(usize),
-    Link(String),
+    Link { name: String, target: String },
 }
 
 /// The object namespace of a machine, case-insensitive.
@@ -45,7 +45,7 @@ impl Names {
             };
             match found {
                 Named::Device(device) => return Some(device as *mut DEVICE_OBJECT),
-                Named::Link(target) => name = target.to_lowercase() + &name[end..],
+                Named::Link { target, .. } => name = target.to_lowercase() + &name[end..],
             }
         }
         None
@@ -68,9 +68,9 @@ impl Names {
     pub(crate) fn links(&self) -> Vec<String> {
         let names = self.0.lock();
         names
-            .iter()
-            .filter_map(|(name, named)| match named {
-                Named::Link(target) => Some(format!("symbolic link {name} to {target}")),
+            .values()
+            .filter_map(|named| match named {
+                Named::Link { name, target } => Some(format!("symbolic link {name} to {target}")),
                 Named::Device(_) => None,
             })
             .collect()
@@ -84,6 +84,28 @@ pub(crate) struct Extra {
     acl: Mutex<Option<Acl>>,
     pub(crate) files: AtomicUsize,
     pub(crate) deleted: AtomicBool,
+}
+
+impl Machine {
+    /// The names under which processes can open devices, sorted: each symbolic link as `\\\\.\\Name`, and each named device
+    /// that no link leads to as `\\Device\\Name`.
+    #[must_use]
+    pub fn device_names(&self) -> Vec<String> {
+        let names = self.inner.names.0.lock();
+        let is_linked = |device: usize| {
+            let leads_here = |target: &str| matches!(names.get(&target.to_lowercase()), Some(Named::Device(found)) if *found == device);
+            names.values().any(|named| matches!(named, Named::Link { target, .. } if leads_here(target)))
+        };
+        let mut all: Vec<String> = names
+            .iter()
+            .filter_map(|(key, named)| match named {
+                Named::Link { name, .. } => Some(name.replacen(r"\??\", r"\\.\", 1)),
+                Named::Device(device) => (!is_linked(*device)).then(|| key.clone()),
+            })
+            .collect();
+        all.sort_unstable();
+        all
+    }
 }
 
 impl Inner {
@@ -234,8 +256,8 @@ extern "win64" fn io_delete_device(pointer: *mut DEVICE_OBJECT) {
 }
 
 extern "win64" fn io_create_symbolic_link(link: *const UNICODE_STRING, target: *const UNICODE_STRING) -> i32 {
-    let (link, target) = (text(link), text(target));
-    machine::current().names.add(&canonical(&link), Named::Link(target)).0
+    let (name, target) = (canonical(&text(link)), text(target));
+    machine::current().names.add(&name.clone(), Named::Link { name, target }).0
 }
 
 extern "win64" fn io_delete_symbolic_link(link: *const UNICODE_STRING) -> i32 {

@@ -211,6 +211,10 @@ const _: () = assert!(core::mem::offset_of!(DEVICE_OBJECT, DeviceObjectExtension
 pub const IRP_MJ_CREATE: u8 = 0x00;
 /// `IRP_MJ_CLOSE`.
 pub const IRP_MJ_CLOSE: u8 = 0x02;
+/// `IRP_MJ_READ`.
+pub const IRP_MJ_READ: u8 = 0x03;
+/// `IRP_MJ_WRITE`.
+pub const IRP_MJ_WRITE: u8 = 0x04;
 /// `IRP_MJ_DEVICE_CONTROL`.
 pub const IRP_MJ_DEVICE_CONTROL: u8 = 0x0e;
 /// `IRP_MJ_INTERNAL_DEVICE_CONTROL`.

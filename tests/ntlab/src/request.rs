@@ -13,7 +13,10 @@ use crate::file::{File, LOOK};
 use crate::irp::{self, Owner};
 use crate::machine::{self, Inner, Machine};
 use crate::mdl;
-use crate::nt::{DEVICE_OBJECT, IRP, IRP_MJ_DEVICE_CONTROL, PVOID};
+use crate::nt::{
+    DEVICE_OBJECT, DO_BUFFERED_IO, DO_DIRECT_IO, IO_STACK_LOCATION, IRP, IRP_MJ_DEVICE_CONTROL, IRP_MJ_READ,
+    IRP_MJ_WRITE, PVOID,
+};
 use crate::pool::Kind;
 use crate::process::Handle;
 use crate::rules;
@@ -46,7 +49,66 @@ pub struct RawIoctl {
     pub output_length: u32,
 }
 
+/// What a process asks a device for.
+enum Asked {
+    Control(RawIoctl),
+    Read { length: u32, offset: i64 },
+    Write { data: Vec<u8>, offset: i64 },
+}
+
+impl Asked {
+    fn major(&self) -> u8 {
+        match self {
+            Self::Control(_) => IRP_MJ_DEVICE_CONTROL,
+            Self::Read { .. } => IRP_MJ_READ,
+            Self::Write { .. } => IRP_MJ_WRITE,
+        }
+    }
+
+    /// Fills the location's `Parameters`, except the pointer of `METHOD_NEITHER`.
+    fn describe(&self, stack: &IO_STACK_LOCATION) {
+        match self {
+            Self::Control(raw) => {
+                stack.set_device_io_control(raw.code, raw.input_length, raw.output_length, std::ptr::null_mut());
+            }
+            Self::Read { length, offset } => {
+                stack.Parameters.set([*length as usize, 0, offset.cast_unsigned() as usize, 0]);
+            }
+            Self::Write { data, offset } => {
+                stack.Parameters.set([data.len(), 0, offset.cast_unsigned() as usize, 0]);
+            }
+        }
+    }
+
+    /// The buffers, with the method that the device's flags ask for.
+    fn into_buffers(self, flags: u32) -> RawIoctl {
+        let method = |direct| match flags & (DO_BUFFERED_IO | DO_DIRECT_IO) {
+            0 => METHOD_NEITHER,
+            DO_DIRECT_IO => direct,
+            _ => METHOD_BUFFERED,
+        };
+        match self {
+            Self::Control(raw) => raw,
+            Self::Read { length, .. } => RawIoctl {
+                code: method(METHOD_OUT_DIRECT),
+                output: Some(vec![0; length as usize]),
+                output_length: length,
+                ..RawIoctl::default()
+            },
+            Self::Write { data, .. } => {
+                let (code, length) = (method(METHOD_IN_DIRECT), length(&data));
+                if code == METHOD_BUFFERED {
+                    let (input, input_length) = (Some(data), length);
+                    return RawIoctl { code, input, input_length, output: None, output_length: length };
+                }
+                RawIoctl { code, output: Some(data), output_length: length, ..RawIoctl::default() }
+            }
+        }
+    }
+}
+
 const METHOD_BUFFERED: u32 = 0;
+const METHOD_IN_DIRECT: u32 = 1;
 const METHOD_OUT_DIRECT: u32 = 2;
 const METHOD_NEITHER: u32 = 3;
 
@@ -94,6 +156,8 @@ struct Buffers {
     output_length: usize,
     system: usize,
     mdl: usize,
+    /// `IRP_MJ_WRITE`: nothing comes back.
+    write: bool,
 }
 
 /// The part of a request that its IRP and its file refer to.
@@ -138,6 +202,20 @@ impl Handle {
 
     /// As [`Handle::ioctl`], with lengths and null buffers as given.
     pub fn ioctl_raw(&self, raw: RawIoctl) -> Request {
+        self.ask(Asked::Control(raw))
+    }
+
+    /// An overlapped `ReadFile` of `length` bytes at `offset`, in the way that the device's flags ask for.
+    pub fn read(&self, length: u32, offset: i64) -> Request {
+        self.ask(Asked::Read { length, offset })
+    }
+
+    /// An overlapped `WriteFile` of `data` at `offset`, in the way that the device's flags ask for.
+    pub fn write(&self, data: &[u8], offset: i64) -> Request {
+        self.ask(Asked::Write { data: data.to_vec(), offset })
+    }
+
+    fn ask(&self, asked: Asked) -> Request {
         let shared = Arc::new(Shared {
             irp: Mutex::new(None),
             file: Arc::clone(self.file()),
@@ -152,19 +230,20 @@ impl Handle {
             shared.end(Completion { status: NtStatus::INVALID_HANDLE, information: 0, output: Vec::new() });
         } else {
             // What was broken is in the machine's report; the request never ends.
-            let _ = self.machine().run(|| self.send(&shared, raw));
+            let _ = self.machine().run(|| self.send(&shared, asked));
         }
         Request { machine: self.machine().clone(), shared }
     }
 
-    fn send(&self, shared: &Arc<Shared>, raw: RawIoctl) -> Result<(), Stopped> {
+    fn send(&self, shared: &Arc<Shared>, asked: Asked) -> Result<(), Stopped> {
         let machine = machine::current();
         let context = self.process().context();
         let device = self.file().device as *mut DEVICE_OBJECT;
         // The handle may be closed meanwhile: the IRP has a reference of its own from the start.
         machine.reference(self.file().object as PVOID);
         // SAFETY: the file holds a reference to the device.
-        let stack_size = unsafe { &*device }.StackSize.get();
+        let body = unsafe { &*device };
+        let (stack_size, flags, major) = (body.StackSize.get(), body.Flags.get(), asked.major());
         let reference = Arc::into_raw(Arc::clone(shared)) as usize;
         let pointer = irp::allocate(stack_size, Owner::Manager, Some((finish, reference)));
         assert!(!pointer.is_null(), "memory for an IRP");
@@ -175,13 +254,15 @@ impl Handle {
         irp.OriginalFileObject.set(self.file().object as *mut _);
         // SAFETY: the IRP has at least one location.
         let stack = unsafe { &*irp.next() };
-        stack.MajorFunction.set(IRP_MJ_DEVICE_CONTROL);
+        stack.MajorFunction.set(major);
         stack.FileObject.set(self.file().object as *mut _);
-        let (code, input_length, output_length) = (raw.code, raw.input_length, raw.output_length);
-        let buffers = prepare(&machine, irp, raw, context.process);
-        let type3 =
-            if buffers.method == METHOD_NEITHER { buffers.input.address as PVOID } else { std::ptr::null_mut() };
-        stack.set_device_io_control(code, input_length, output_length, type3);
+        asked.describe(stack);
+        let mut buffers = prepare(&machine, irp, asked.into_buffers(flags), context.process);
+        buffers.write = major == IRP_MJ_WRITE;
+        if major == IRP_MJ_DEVICE_CONTROL && buffers.method == METHOD_NEITHER {
+            let [output_length, input_length, code, _] = stack.Parameters.get();
+            stack.Parameters.set([output_length, input_length, code, buffers.input.address]);
+        }
         *shared.buffers.lock() = buffers;
         *shared.irp.lock() = Some(pointer as usize);
         {
@@ -189,9 +270,7 @@ impl Handle {
             shared.index.store(requests.len(), Ordering::Relaxed);
             requests.push(Arc::clone(shared));
         }
-        machine.bounded("the dispatch routine for IRP_MJ_DEVICE_CONTROL", || {
-            context.enter(|| irp::call_driver(device, pointer))
-        })?;
+        machine.bounded(irp::name_of(major), || context.enter(|| irp::call_driver(device, pointer)))?;
         Ok(())
     }
 }
@@ -266,6 +345,9 @@ fn finish(irp: &IRP, context: usize) -> Result<(), Stopped> {
         output = unsafe { std::slice::from_raw_parts(buffers.system as *const u8, information) }.to_vec();
     } else if buffers.method == METHOD_OUT_DIRECT {
         output.truncate(if status.is_error() { 0 } else { information });
+    }
+    if buffers.write {
+        output.clear();
     }
     for block in [buffers.system, buffers.mdl] {
         if block != 0 {

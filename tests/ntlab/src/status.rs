@@ -22,6 +22,13 @@ macro_rules! statuses {
                     _ => None,
                 }
             }
+
+            /// The value of a constant of `ntstatus.h`, when the lab knows it: `STATUS_CANCELLED`.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                let all = [$( (concat!("STATUS_", stringify!($name)), Self::$name) ),*];
+                all.into_iter().find(|(known, _)| *known == name).map(|(_, status)| status)
+            }
         }
     };
 }

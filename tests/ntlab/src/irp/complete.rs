@@ -57,7 +57,8 @@ fn judge(header: &Header, location: i8, bits: u64) -> Result<u64, Stopped> {
     Ok(now)
 }
 
-const fn name_of(major: u8) -> &'static str {
+/// What the dispatch routine for a major function is called in messages.
+pub(crate) const fn name_of(major: u8) -> &'static str {
     match major {
         0x00 => "the dispatch routine for IRP_MJ_CREATE",
         0x02 => "the dispatch routine for IRP_MJ_CLOSE",

@@ -22,7 +22,7 @@ use crate::thread::this;
 
 pub(crate) use cancel::cancel;
 pub(crate) use cancel::set_cancel_routine;
-pub(crate) use complete::{call_driver, complete};
+pub(crate) use complete::{call_driver, complete, name_of};
 pub(crate) use exports::exports;
 pub(crate) use slab::Slab;
 
