@@ -6,6 +6,7 @@
 
 use std::arch::global_asm;
 use std::mem::offset_of;
+use std::sync::atomic::Ordering;
 
 use crate::machine::Inner;
 use crate::rules;
@@ -141,11 +142,16 @@ pub(crate) fn driver_any(function: usize, arguments: &[usize]) -> Result<usize, 
     }
     let mut all = [0; 8];
     all[..arguments.len()].copy_from_slice(arguments);
-    let depth = &this().depth;
-    depth.set(depth.get() + 1);
+    let thread = this();
+    let running = &thread.shared().routine;
+    let outer = running.load(Ordering::Relaxed);
+    running.store(function, Ordering::Relaxed);
+    thread.depth.set(thread.depth.get() + 1);
     // SAFETY: the driver registered `function` for this role, whose arguments these are.
     let outcome = unsafe { enter(function, &all) };
-    depth.set(depth.get() - 1);
+    thread.depth.set(thread.depth.get() - 1);
+    running.store(outer, Ordering::Relaxed);
+    thread.place.set(function);
     outcome
 }
 

@@ -104,10 +104,18 @@ impl Machine {
     /// # Errors
     /// When the file is no driver image, or imports what the lab lacks: all that is missing is in one error.
     pub fn load(&self, path: &Path) -> Result<Driver, LoadError> {
+        let name = path.file_stem().map_or_else(|| "driver".to_owned(), |name| name.to_string_lossy().into_owned());
+        self.load_service(path, &name)
+    }
+
+    /// As [`load`](Self::load), for a service called `name`: it is in the driver's name and in its registry path.
+    ///
+    /// # Errors
+    /// As for `load`.
+    pub fn load_service(&self, path: &Path, name: &str) -> Result<Driver, LoadError> {
         let image = Image::load(path)?;
-        let name = image.name.split('.').next().unwrap_or("driver").to_owned();
         let entry = image.entry;
-        Ok(self.add(name, Some(image), entry))
+        Ok(self.add(name.to_owned(), Some(image), entry))
     }
 
     /// A driver made of Rust functions: `entry` is its `DriverEntry`. See [`crate::builtin`].

@@ -91,6 +91,7 @@ extern "win64" fn note_call(export: &'static Export, caller: usize, stack: usize
     let thread = this();
     thread.caller.set(caller);
     thread.stack.set(stack);
+    thread.place.set(0);
     let count = thread.call_count.get();
     thread.calls[count % CALLS].set(export);
     thread.call_count.set(count + 1);

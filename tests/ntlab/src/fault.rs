@@ -135,6 +135,9 @@ extern "C" fn landing() -> ! {
         call::escape(call::Stopped);
     }
     let thread = this();
+    if machine.in_driver(fault.code) {
+        thread.place.set(fault.code);
+    }
     let code = if machine.in_driver(fault.code) || !machine.in_driver(thread.caller.get()) {
         machine.describe_code(fault.code)
     } else {

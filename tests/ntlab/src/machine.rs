@@ -12,8 +12,8 @@ use crate::call::{self, Stopped};
 use crate::rules::{Rule, Violation};
 use crate::thread::this;
 use crate::{
-    device, dispatcher, driver, fault, irp, locks, nt, objects, pool, process, rules, system_thread, timer, watchdog,
-    work, wsk,
+    device, dispatcher, driver, fault, irp, locks, nt, objects, pool, process, rules, symbols, system_thread, timer,
+    watchdog, work, wsk,
 };
 
 /// How a machine is to be.
@@ -338,6 +338,13 @@ impl Inner {
         format!("{address:#x}")
     }
 
+    /// The symbols of the machine's drivers.
+    pub(crate) fn symbols(&self) -> symbols::Symbols {
+        let drivers = self.drivers.lock();
+        let images = drivers.iter().filter_map(|driver| driver.image.as_ref());
+        symbols::Symbols::of(images.map(|image| (image.name.clone(), image.path.clone())))
+    }
+
     /// What a fault at `address` hit: the rule, a description, a history.
     pub(crate) fn describe_fault(&self, address: usize) -> (&'static Rule, String, Vec<String>) {
         if let Some(found) = self.pool.describe_fault(address) {
@@ -389,6 +396,5 @@ fn follows_call(address: usize) -> bool {
     if usize::try_from(read) != Ok(before.len()) {
         return false;
     }
-    let indirect = |at: usize| before[at] == 0xff && before[at + 1] & 0x38 == 0x10;
-    before[2] == 0xe8 || [0, 1, 3, 4, 5].into_iter().any(indirect)
+    symbols::ends_in_call(&before)
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::call::{self, Stopped};
 use crate::machine;
+use crate::symbols::{Place, Symbols};
 use crate::thread::{CALLS, this};
 
 /// Something that a driver must or must not do.
@@ -17,6 +18,13 @@ pub struct Rule {
     pub meaning: &'static str,
     /// What to do about it.
     pub remedy: &'static str,
+    /// Why no driver can show that the rule works, when none can.
+    pub unprovable: Option<&'static str>,
+}
+
+/// Every rule of the lab: those of the kernel, then those of WSK.
+pub fn rules() -> impl Iterator<Item = &'static Rule> {
+    RULES.iter().chain(crate::wsk::rules::RULES).copied()
 }
 
 impl PartialEq for Rule {
@@ -38,10 +46,20 @@ pub struct Violation {
     pub history: Vec<String>,
     /// The thread's last calls into the kernel, the last one first.
     pub calls: Vec<String>,
-    /// Return addresses into the driver, the innermost first.
+    /// Where in the driver: the routine that returned or the instruction that faulted, if that was it, and return
+    /// addresses, the innermost first.
     pub stack: Vec<String>,
     /// The IRQL at which it happened.
     pub irql: u8,
+    pub(crate) symbols: Symbols,
+}
+
+impl Violation {
+    /// The driver's source on the stack, the innermost place first. Reads the .pdb beside the .sys; empty without one.
+    #[must_use]
+    pub fn places(&self) -> Vec<Place> {
+        self.stack.iter().flat_map(|line| self.symbols.places(line)).collect()
+    }
 }
 
 impl fmt::Display for Violation {
@@ -50,7 +68,7 @@ impl fmt::Display for Violation {
         if let Some(name) = self.rule.windows_name {
             write!(f, " (Windows: {name})")?;
         }
-        writeln!(f, ": {}", self.message)?;
+        writeln!(f, ": {}", self.symbols.explain(&self.message))?;
         writeln!(f, "  rule:   {}", self.rule.meaning)?;
         writeln!(f, "  remedy: {}", self.rule.remedy)?;
         writeln!(f, "  IRQL:   {}", self.irql)?;
@@ -58,7 +76,7 @@ impl fmt::Display for Violation {
             if !lines.is_empty() {
                 writeln!(f, "  {title}:")?;
                 for line in lines {
-                    writeln!(f, "    {line}")?;
+                    writeln!(f, "    {}", self.symbols.explain(line))?;
                 }
             }
         }
@@ -82,13 +100,18 @@ pub(crate) fn record(rule: &'static Rule, message: impl Into<String>, history: V
     let frame = thread.frame.get();
     // SAFETY: null or the innermost recovery point of this thread, which is on its stack.
     let top = unsafe { frame.as_ref() }.map_or(0, |frame| frame.rsp);
+    let place = Some(thread.place.get()).filter(|&place| machine.in_driver(place));
+    let place = place.map(|place| machine.describe_code(place));
+    // Once driver code has returned, what it left on the stack says nothing.
+    let stack = if thread.depth.get() == 0 { Vec::new() } else { machine.stack(thread.stack.get(), top) };
     machine.violated(Violation {
         rule,
         message: message.into(),
         history,
         calls,
-        stack: machine.stack(thread.stack.get(), top),
+        stack: place.into_iter().chain(stack).collect(),
         irql: thread.irql.get(),
+        symbols: machine.symbols(),
     })
 }
 
@@ -98,12 +121,18 @@ pub(crate) fn violate(rule: &'static Rule, message: impl Into<String>, history: 
 }
 
 macro_rules! rules {
-    ($($id:ident = $name:literal / $windows:expr, $meaning:literal, $remedy:literal;)*) => {
+    ($($id:ident = $name:literal / $windows:expr, $meaning:literal, $remedy:literal $(, unprovable $why:literal)?;)*) => {
         $(
             #[doc = concat!("`", $name, "`.")]
-            pub static $id: Rule = Rule { name: $name, windows_name: $windows, meaning: $meaning, remedy: $remedy };
+            pub static $id: Rule = Rule {
+                name: $name,
+                windows_name: $windows,
+                meaning: $meaning,
+                remedy: $remedy,
+                unprovable: [$($why,)?].first().copied(),
+            };
         )*
-        /// Every rule.
+        /// The kernel's rules.
         pub static RULES: &[&Rule] = &[ $( &$id ),* ];
     };
 }
@@ -191,6 +220,4 @@ rules! {
         "At unload nothing of the driver is live.", "Undo in DriverUnload all that DriverEntry did, in reverse order.";
     KERNEL_STACK = "KernelStack" / Some("UNEXPECTED_KERNEL_MODE_TRAP (0x7F) 0x08, Using the Kernel Stack"),
         "A driver gets by with the 24 KiB of a kernel stack.", "Put large objects into pool; bound recursion.";
-    WSK = "Wsk" / Some("Winsock Kernel documentation"),
-        "Winsock Kernel is used as its documentation says.", "See the message.";
 }

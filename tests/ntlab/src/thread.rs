@@ -54,6 +54,9 @@ pub(crate) struct Thread {
     pub(crate) caller: Cell<usize>,
     /// The driver's stack pointer at that call.
     pub(crate) stack: Cell<usize>,
+    /// Driver code that ran last, when it is no call into the kernel that shows it: the routine that returned, or the
+    /// instruction that faulted; 0 otherwise.
+    pub(crate) place: Cell<usize>,
     pub(crate) calls: [Cell<*const Export>; CALLS],
     pub(crate) call_count: Cell<usize>,
     /// The thread object (`PKTHREAD`) that the driver sees; null until it is needed.
@@ -70,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) machine: AtomicPtr<Inner>,
     /// Milliseconds of the machine's age before which the call that runs now has to return; 0: no bound.
     pub(crate) deadline: AtomicU64,
+    /// The innermost routine of a driver that runs; 0 when none does.
+    pub(crate) routine: AtomicUsize,
     /// The name of that call, a `&'static str` in two parts.
     pub(crate) what: AtomicPtr<u8>,
     pub(crate) what_length: AtomicUsize,
@@ -97,6 +102,7 @@ fn register() -> Registration {
         tid: AtomicI32::new(tid),
         machine: AtomicPtr::new(null_mut()),
         deadline: AtomicU64::new(0),
+        routine: AtomicUsize::new(0),
         what: AtomicPtr::new(null_mut()),
         what_length: AtomicUsize::new(0),
     });
@@ -120,6 +126,7 @@ impl Thread {
             held_count: Cell::new(0),
             caller: Cell::new(0),
             stack: Cell::new(0),
+            place: Cell::new(0),
             calls: [const { Cell::new(null()) }; CALLS],
             call_count: Cell::new(0),
             object: Cell::new(null_mut()),

@@ -56,13 +56,15 @@ fn look(machine: &Inner, shared: &Shared) {
     }
     let deadline = shared.deadline.load(Ordering::Acquire);
     if deadline != 0 && machine.age().as_millis() > u128::from(deadline) {
+        let routine = shared.routine.load(Ordering::Relaxed);
         let _ = machine.violated(Violation {
             rule: &rules::HANGS,
             message: format!("{} (thread {tid}) does not return", shared.name()),
             history: Vec::new(),
             calls: Vec::new(),
-            stack: Vec::new(),
+            stack: if routine == 0 { Vec::new() } else { vec![machine.describe_code(routine)] },
             irql: 0,
+            symbols: machine.symbols(),
         });
     }
 }

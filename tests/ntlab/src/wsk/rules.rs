@@ -8,10 +8,16 @@
 use crate::rules::Rule;
 
 macro_rules! wsk_rules {
-    ($($id:ident = $name:literal, $meaning:literal, $remedy:literal;)*) => {
+    ($($id:ident = $name:literal, $meaning:literal, $remedy:literal $(, unprovable $why:literal)?;)*) => {
         $(
             #[doc = concat!("`", $name, "`, a rule of WSK.")]
-            pub static $id: Rule = Rule { name: $name, windows_name: None, meaning: $meaning, remedy: $remedy };
+            pub static $id: Rule = Rule {
+                name: $name,
+                windows_name: None,
+                meaning: $meaning,
+                remedy: $remedy,
+                unprovable: [$($why,)?].first().copied(),
+            };
         )*
         /// Every rule of this module.
         pub static RULES: &[&Rule] = &[ $( &$id ),* ];
