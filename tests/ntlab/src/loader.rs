@@ -40,6 +40,7 @@ impl Image {
     pub(crate) fn load(path: &Path) -> Result<Self, LoadError> {
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let data = std::fs::read(path).map_err(|error| LoadError::Read(path.display().to_string(), error))?;
+        check_kind(&data).map_err(|error| LoadError::Format(name.clone(), error))?;
         let file = PeFile64::parse(&*data).map_err(|error| LoadError::Format(name.clone(), error.to_string()))?;
         Self::map(path, &name, &data, &file)
     }
@@ -47,9 +48,6 @@ impl Image {
     fn map(path: &Path, name: &str, data: &[u8], file: &PeFile64) -> Result<Self, LoadError> {
         let bad = |error: &dyn ToString| LoadError::Format(name.to_owned(), error.to_string());
         let headers = file.nt_headers();
-        if headers.file_header().machine.get(LE) != pe::IMAGE_FILE_MACHINE_AMD64 {
-            return Err(bad(&"it is for another processor"));
-        }
         let optional = headers.optional_header();
         let region = Region::map(optional.size_of_image() as usize, Access::ReadWrite).map_err(|error| bad(&error))?;
         let base = region.base();
@@ -72,7 +70,11 @@ impl Image {
             return Err(LoadError::Missing(name.to_owned(), missing));
         }
         let discardable = protect(file, &region);
-        let entry = base + optional.address_of_entry_point() as usize;
+        let entry = optional.address_of_entry_point() as usize;
+        if entry == 0 || entry >= region.size() {
+            return Err(bad(&format!("its entry point ({entry:#x}) lies outside of the image")));
+        }
+        let entry = base + entry;
         Ok(Self { region, name: name.to_owned(), path: path.to_owned(), entry, discardable })
     }
 
@@ -87,6 +89,26 @@ impl Image {
     pub(crate) fn unmap(&self) {
         self.region.protect(self.region.base(), self.region.size(), Access::None);
     }
+}
+
+/// Tells what is no PE image for this processor, before anything else of it is looked at.
+fn check_kind(data: &[u8]) -> Result<(), String> {
+    let word = |at: usize| data.get(at..at + 2).map(|bytes| u16::from_le_bytes([bytes[0], bytes[1]]));
+    if !data.starts_with(b"MZ") {
+        return Err("no PE file, it does not begin with `MZ`".to_owned());
+    }
+    let header = usize::from(word(0x3c).unwrap_or(0)) | usize::from(word(0x3e).unwrap_or(0)) << 16;
+    if data.get(header..header + 4) != Some(b"PE\0\0") {
+        return Err("no PE file, there is no PE header".to_owned());
+    }
+    let other = match word(header + 4).unwrap_or(0) {
+        pe::IMAGE_FILE_MACHINE_AMD64 => return Ok(()),
+        pe::IMAGE_FILE_MACHINE_I386 => "x86",
+        pe::IMAGE_FILE_MACHINE_ARM64 => "ARM64",
+        pe::IMAGE_FILE_MACHINE_ARMNT => "ARM",
+        _ => "an unknown processor",
+    };
+    Err(format!("it is for another processor ({other}); the lab runs x64"))
 }
 
 /// A value in the image. The image is writable and nobody else's while it is being bound.
