@@ -168,7 +168,9 @@ fn ten_thousand_sockets_close_with_an_irp_each() {
         let client = Client::new();
         let sockets: Vec<_> = (0..10_000)
             .map(|_| {
-                let (listener, _) = client.listening();
+                // An address of their own: a program that connects to a port which was just given back at 127.0.0.1 would reach
+                // one of so many listeners, and be accepted.
+                let (listener, _) = client.listening_at("127.77.0.1:0");
                 let mut places = Box::new([Place::default(), Place::default()]);
                 let accept = listener.start_accept(&mut places);
                 (listener, places, accept)

@@ -318,8 +318,12 @@ impl Client {
 
     /// A listening socket and where it listens.
     fn listening(&self) -> (Sock, SocketAddr) {
+        self.listening_at("0.0.0.0:0")
+    }
+
+    fn listening_at(&self, local: &str) -> (Sock, SocketAddr) {
         let socket = self.socket(sys::FLAG_LISTEN_SOCKET);
-        assert_eq!(socket.bind("0.0.0.0:0"), status::SUCCESS);
+        assert_eq!(socket.bind(local), status::SUCCESS);
         let local = socket.local().expect("bound");
         (socket, local)
     }
