@@ -4,7 +4,7 @@ use crate::irp::Irp;
 use crate::operation::Outgoing;
 use crate::pool::Ref;
 use crate::queue::{Owner, Parked};
-use crate::socket::{Phase, Socket};
+use crate::socket::{Phase, Socket, Spec};
 use crate::table::Entry;
 use core::ptr::NonNull;
 use wdk_sys::NTSTATUS;
@@ -55,21 +55,19 @@ pub fn issue_waiting(socket: &Ref<Socket>, _: Passive) {
     if !free {
         return;
     }
-    match socket.accepts.pop() {
-        Some(Parked { irp, owner: Owner::Socket(entry), .. }) => issue(&entry, irp),
-        _ => {
-            socket.with_state(|state| state.accepting = false);
-            // One that came meanwhile saw an accept out, and does not call again.
-            if !socket.accepts.is_empty() {
-                socket.queue_work();
-            }
-        }
+    if let Some(Parked { irp, owner: Owner::Socket(entry), .. }) = socket.accepts.pop() {
+        return issue(&entry, irp);
+    }
+    socket.with_state(|state| state.accepting = false);
+    // One that came meanwhile saw an accept out, and does not call again.
+    if !socket.accepts.is_empty() {
+        socket.queue_work();
     }
 }
 
 /// Hands an accept to WSK. The caller is inside the listener's gate and has marked the listener as accepting, and the IRP is counted and marked pending.
 fn issue(listener: &Socket, mut irp: Irp) {
-    let reserved = match Socket::try_new(listener.client(), listener.provider(), Role::Connection) {
+    let reserved = match Socket::try_new(listener.client(), Spec { role: Role::Connection, ..*listener.spec() }) {
         Ok(reserved) => reserved,
         Err(status) => return fail(listener, irp, status),
     };

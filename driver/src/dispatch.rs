@@ -9,6 +9,7 @@ use crate::pool::Ref;
 use crate::process::Process;
 use crate::request::Request;
 use crate::rundown::Running;
+use crate::socket::Spec;
 use crate::{ledger, requests};
 use core::ptr::NonNull;
 use wdk_sys::{
@@ -114,9 +115,9 @@ fn serve(handle: Ref<Handle>, irp: Irp, request: Request) -> NTSTATUS {
             let reply = ledger::of(&client);
             answer(&handle, irp, Kind::Ledger, &reply)
         }
-        Request::Startup(startup) => client.instance(startup.provider).startup(handle, irp, &startup),
+        Request::Startup(startup) => client.instance(startup.provider).startup(&handle, irp, &startup),
         Request::Cleanup(provider) => client.instance(provider).cleanup(handle, irp),
-        Request::Socket { provider, role } => requests::open(&client, irp, provider, role),
+        Request::Socket { provider, family, role } => requests::open(&client, irp, Spec { provider, family, role }),
         Request::OnSocket(socket, request) => requests::on_socket(&client, irp, socket, request),
     }
 }

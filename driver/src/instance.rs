@@ -109,9 +109,9 @@ impl Instance {
     }
 
     /// A startup whose input is valid (contract: WSA-2, WSP-1).
-    pub fn startup(&self, handle: Ref<Handle>, mut irp: Irp, request: &StartupRequest) -> NTSTATUS {
+    pub fn startup(&self, handle: &Ref<Handle>, mut irp: Irp, request: &StartupRequest) -> NTSTATUS {
         let client = handle.client().clone();
-        let startup = self.event(&handle, |lifecycle, share| (!handle.is_dead()).then(|| lifecycle.startup(share)));
+        let startup = self.event(handle, |lifecycle, share| (!handle.is_dead()).then(|| lifecycle.startup(share)));
         let Some(startup) = startup else { return irp.complete(WsaError::OperationAborted.status(), 0) };
         match startup {
             wskclient_lifecycle::Startup::Counted(references) => {
@@ -271,7 +271,7 @@ impl Instance {
             State::Starting => match driver.subsystem.acquire(passive) {
                 Acquired::Ready => self.admit_first(client, passive),
                 Acquired::NotYet if self.attempts.fetch_add(1, Ordering::Relaxed) < CAPTURE_ATTEMPTS => {
-                    client.queue_work()
+                    client.queue_work();
                 }
                 Acquired::NotYet | Acquired::Failed => self.refuse_all(client, passive),
             },

@@ -112,8 +112,10 @@ impl Outgoing {
 
     /// Describes the data of the request, for the call.
     pub fn buffer(&mut self, mdl: NonNull<wdk_sys::MDL>, length: usize) -> NonNull<sys::Buf> {
-        // SAFETY: begun (invariant), and the caller's before the call.
-        let buffer = unsafe { &mut *self.operation.as_ref().buffer.get() };
+        // SAFETY: the record stays (invariant).
+        let operation = unsafe { self.operation.as_ref() };
+        // SAFETY: the caller's before the call.
+        let buffer = unsafe { &mut *operation.buffer.get() };
         *buffer = sys::Buf { mdl: mdl.as_ptr().cast(), offset: 0, length };
         NonNull::from(buffer)
     }

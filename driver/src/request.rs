@@ -5,10 +5,10 @@ use crate::irp::Irp;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 use wdk_sys::{MDL, NTSTATUS};
-use wsk::sys::SockAddr;
+use wsk::sys::{AddressFamily, SockAddr};
 use wskclient_abi::{
-    AF_INET, Accept, AcceptReply, Address, Bind, Cleanup, Close, Connect, Ioctl, Ledger, Listen, Provider, Role,
-    SocketHandle, SocketOpen, SocketReply, Transfer, VersionReply, WsaError,
+    AF_INET, AF_INET6, Accept, AcceptReply, Address, AddressOf, AddressReply, Bind, Cleanup, Close, Connect, Ioctl,
+    Ledger, Listen, Provider, Role, Shutdown, SocketHandle, SocketOpen, SocketReply, Transfer, VersionReply, WsaError,
 };
 
 /// `STATUS_INVALID_DEVICE_REQUEST`: there is no such request.
@@ -30,6 +30,8 @@ pub enum Request {
     Socket {
         /// What it belongs to.
         provider: Provider,
+        /// Its address family.
+        family: AddressFamily,
         /// What it is for.
         role: Role,
     },
@@ -40,17 +42,23 @@ pub enum Request {
 /// What is asked of a socket. Addresses and data lie in the IRP's buffers, which stay until the IRP completes.
 pub enum SocketRequest {
     /// Bind to an address.
-    Bind(NonNull<SockAddr>),
+    Bind(AddressFamily, NonNull<SockAddr>),
     /// Listen.
     Listen,
     /// Accept.
     Accept,
     /// Connect to an address.
-    Connect(NonNull<SockAddr>),
+    Connect(AddressFamily, NonNull<SockAddr>),
     /// Send data.
     Send(Data),
     /// Receive data.
     Receive(Data, u32),
+    /// Say the local address.
+    LocalAddress,
+    /// Say the peer's address.
+    PeerAddress,
+    /// End the connection, with WSK's flags.
+    Shutdown(u32),
     /// Close.
     Close,
 }
@@ -84,7 +92,7 @@ impl Request {
                 let Bind { socket, address, reserved } = irp.input()?;
                 zero(&[reserved])?;
                 address_at(irp, &address, offset_of!(Bind, address))
-                    .map(|address| Self::OnSocket(socket, SocketRequest::Bind(address)))
+                    .map(|at| Self::OnSocket(socket, SocketRequest::Bind(address.family, at)))
             }
             Ioctl::Listen => {
                 let Listen { socket, backlog, reserved } = irp.input()?;
@@ -107,7 +115,7 @@ impl Request {
                 if address.port() == 0 {
                     return Err(WsaError::AddressNotAvailable.status());
                 }
-                Ok(Self::OnSocket(socket, SocketRequest::Connect(at)))
+                Ok(Self::OnSocket(socket, SocketRequest::Connect(address.family, at)))
             }
             Ioctl::Send => {
                 let Transfer { socket, flags, reserved } = irp.input()?;
@@ -120,6 +128,25 @@ impl Request {
                 let data = data(irp)?;
                 zero(&[reserved])?;
                 receive_flags(flags).map(|flags| Self::OnSocket(socket, SocketRequest::Receive(data, flags)))
+            }
+            Ioctl::Address => {
+                let AddressOf { socket, end, reserved } = irp.input()?;
+                irp.output_fits::<AddressReply>()?;
+                zero(&[reserved])?;
+                match end {
+                    AddressOf::LOCAL => Ok(Self::OnSocket(socket, SocketRequest::LocalAddress)),
+                    AddressOf::PEER => Ok(Self::OnSocket(socket, SocketRequest::PeerAddress)),
+                    _ => Err(WsaError::Invalid.status()),
+                }
+            }
+            Ioctl::Shutdown => {
+                let Shutdown { socket, how, reserved } = irp.input()?;
+                zero(&[reserved])?;
+                match how {
+                    Shutdown::SEND => Ok(Self::OnSocket(socket, SocketRequest::Shutdown(0))),
+                    Shutdown::ABORT => Ok(Self::OnSocket(socket, SocketRequest::Shutdown(wsk::sys::FLAG_ABORTIVE))),
+                    _ => Err(WsaError::Invalid.status()),
+                }
             }
             Ioctl::Close => {
                 let Close { socket, flags, reserved } = irp.input()?;
@@ -135,14 +162,12 @@ fn decode_open(irp: &Irp) -> Result<Request, NTSTATUS> {
     irp.output_fits::<SocketReply>()?;
     zero(&[reserved])?;
     let provider = provider_of(provider)?;
-    if family != AF_INET {
-        return Err(WsaError::FamilyNotSupported.status());
-    }
+    check_family(family)?;
     let role = Role::from_number(role).ok_or(WsaError::SocketTypeNotSupported.status())?;
     if protocol != 0 && protocol != TCP {
         return Err(WsaError::ProtocolNotSupported.status());
     }
-    Ok(Request::Socket { provider, role })
+    Ok(Request::Socket { provider, family, role })
 }
 
 fn without_input<Reply>(irp: &Irp) -> Result<(), NTSTATUS> {
@@ -158,12 +183,14 @@ fn provider_of(number: u32) -> Result<Provider, NTSTATUS> {
     Provider::from_number(number).ok_or(WsaError::Invalid.status())
 }
 
-/// An IPv4 address that lies in the input at `offset`.
+fn check_family(family: AddressFamily) -> Result<(), NTSTATUS> {
+    if family == AF_INET || family == AF_INET6 { Ok(()) } else { Err(WsaError::FamilyNotSupported.status()) }
+}
+
+/// An address that lies in the input at `offset`.
 fn address_at(irp: &Irp, address: &Address, offset: usize) -> Result<NonNull<SockAddr>, NTSTATUS> {
-    if address.family != AF_INET {
-        return Err(WsaError::FamilyNotSupported.status());
-    }
-    if !address.is_valid_v4() {
+    check_family(address.family)?;
+    if !address.is_valid() {
         return Err(WsaError::Invalid.status());
     }
     NonNull::new(irp.system_buffer().wrapping_add(offset).cast()).ok_or(WsaError::Fault.status())

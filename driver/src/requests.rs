@@ -6,15 +6,16 @@ use crate::irp::Irp;
 use crate::operation::Outgoing;
 use crate::pool::Ref;
 use crate::request::SocketRequest;
-use crate::socket::{Phase, Socket, SocketState};
+use crate::socket::{Phase, Socket, SocketState, Spec};
 use crate::table::Entry;
+use core::ptr::NonNull;
 use wdk_sys::NTSTATUS;
 use wsk::{NOT_IMPLEMENTED, SocketRef, sys};
-use wskclient_abi::{Kind, Provider, Role, STATUS_SUCCESS, SocketHandle, WsaError};
+use wskclient_abi::{AddressReply, Kind, Provider, Role, STATUS_SUCCESS, SocketHandle, WsaError};
 
 /// Creates a socket.
-pub fn open(client: &Ref<Client>, irp: Irp, provider: Provider, role: Role) -> NTSTATUS {
-    let socket = match Socket::try_new(client, provider, role) {
+pub fn open(client: &Ref<Client>, irp: Irp, spec: Spec) -> NTSTATUS {
+    let socket = match Socket::try_new(client, spec) {
         Ok(socket) => socket,
         Err(status) => return irp.complete(status, 0),
     };
@@ -29,7 +30,7 @@ pub fn open(client: &Ref<Client>, irp: Irp, provider: Provider, role: Role) -> N
     let outgoing = Outgoing::new(operation, irp);
     let status = match client.driver().subsystem.provider() {
         // SAFETY: the socket is inside the instance's gate, so the capture is kept.
-        Some(wsk) => unsafe { wsk.socket(sys::AF_INET, socket.category(), outgoing.irp()) },
+        Some(wsk) => unsafe { wsk.socket(spec.family, socket.category(), outgoing.irp()) },
         None => WsaError::NetworkDown.status(),
     };
     outgoing.called(&socket, status)
@@ -41,25 +42,46 @@ pub fn on_socket(client: &Client, irp: Irp, handle: SocketHandle, request: Socke
         return irp.complete(no_socket(client).status(), 0);
     };
     match request {
-        SocketRequest::Bind(address) => hand_over(
+        SocketRequest::Bind(family, _) | SocketRequest::Connect(family, _) if family != socket.spec().family => {
+            irp.complete(WsaError::FamilyNotSupported.status(), 0)
+        }
+        SocketRequest::Bind(_, address) => hand_over(
             &socket,
             irp,
             Kind::Bind,
             |state| state.advance(&[Phase::Created], Phase::Binding),
-            // SAFETY: inside the gate; a valid IPv4 address in the IRP's system buffer.
+            // SAFETY: inside the gate; a valid address of its family in the IRP's system buffer.
             |wsk, outgoing| unsafe { wsk.bind(socket.category(), address, outgoing.irp()) },
         ),
         SocketRequest::Listen => listen(&socket, irp),
         SocketRequest::Accept => accept::accept(socket, irp),
-        SocketRequest::Connect(address) => hand_over_if(
+        SocketRequest::Connect(_, address) => hand_over_if(
             &socket,
             irp,
             Kind::Connect,
             |state| state.advance(&[Phase::Bound], Phase::Connecting),
-            // SAFETY: inside the gate; bound, of this category; a valid IPv4 address in the IRP's system buffer.
+            // SAFETY: inside the gate; bound, of this category; a valid address of its family in the IRP's system buffer.
             |wsk, outgoing| unsafe { wsk.connect(address, outgoing.irp()) },
         ),
-        SocketRequest::Send(data) => hand_over_if(&socket, irp, Kind::Send, SocketState::connected, |wsk, outgoing| {
+        SocketRequest::LocalAddress => address(&socket, irp, SocketState::bound, |wsk, at, outgoing| {
+            // SAFETY: inside the gate; bound, of this category; the address goes to the IRP's system buffer.
+            unsafe { wsk.local_address(socket.category(), at, outgoing.irp()) }
+        }),
+        SocketRequest::PeerAddress if socket.role() != Role::Connection => {
+            irp.complete(WsaError::NotSupported.status(), 0)
+        }
+        SocketRequest::PeerAddress => address(&socket, irp, SocketState::connected, |wsk, at, outgoing| {
+            // SAFETY: inside the gate; connected; the address goes to the IRP's system buffer.
+            unsafe { wsk.remote_address(at, outgoing.irp()) }
+        }),
+        SocketRequest::Shutdown(flags) => {
+            let step = |state: &mut SocketState| state.begin_shutdown(flags);
+            hand_over_if(&socket, irp, Kind::Shutdown, step, |wsk, outgoing| {
+                // SAFETY: inside the gate; connected.
+                unsafe { wsk.disconnect(flags, outgoing.irp()) }
+            })
+        }
+        SocketRequest::Send(data) => hand_over_if(&socket, irp, Kind::Send, SocketState::can_send, |wsk, outgoing| {
             let buffer = outgoing.buffer(data.mdl, data.length);
             // SAFETY: inside the gate; connected; the buffer is the IRP's MDL, exactly.
             unsafe { wsk.send(buffer, 0, outgoing.irp()) }
@@ -93,6 +115,20 @@ fn listen(socket: &Entry<'_>, irp: Irp) -> NTSTATUS {
     }
     socket.client().take(Kind::Listen);
     socket.client().complete(irp, Kind::Listen, STATUS_SUCCESS, 0)
+}
+
+/// Asks WSK for an address, which it writes into the IRP's system buffer.
+fn address(
+    socket: &Entry<'_>,
+    mut irp: Irp,
+    step: impl FnOnce(&mut SocketState) -> Result<(), WsaError>,
+    call: impl FnOnce(SocketRef, NonNull<sys::SockAddr>, &mut Outgoing) -> NTSTATUS,
+) -> NTSTATUS {
+    let zeroed = irp.zero_reply::<AddressReply>();
+    let (Ok(()), Some(at)) = (zeroed, NonNull::new(irp.system_buffer().cast())) else {
+        return irp.complete(WsaError::Fault.status(), 0);
+    };
+    hand_over(socket, irp, Kind::Address, step, |wsk, outgoing| call(wsk, at, outgoing))
 }
 
 /// As [`hand_over`], for sockets that connect.
@@ -144,5 +180,27 @@ impl SocketState {
 
     fn connected(&mut self) -> Result<(), WsaError> {
         if self.phase == Phase::Connected { Ok(()) } else { Err(WsaError::NotConnected) }
+    }
+
+    fn bound(&mut self) -> Result<(), WsaError> {
+        match self.phase {
+            Phase::Opening | Phase::Created | Phase::Binding => Err(WsaError::Invalid),
+            Phase::Bound | Phase::Listening | Phase::Connecting | Phase::Connected => Ok(()),
+        }
+    }
+
+    fn can_send(&mut self) -> Result<(), WsaError> {
+        self.connected()?;
+        if self.shut_down { Err(WsaError::Shutdown) } else { Ok(()) }
+    }
+
+    /// A graceful shutdown happens once; an abortive one may follow it.
+    fn begin_shutdown(&mut self, flags: u32) -> Result<(), WsaError> {
+        self.connected()?;
+        if self.shut_down && flags & sys::FLAG_ABORTIVE == 0 {
+            return Err(WsaError::Shutdown);
+        }
+        self.shut_down = true;
+        Ok(())
     }
 }

@@ -23,8 +23,9 @@ use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 use wdk_sys::{FILE_OBJECT, IRP, NTSTATUS};
+use wsk::sys::AddressFamily;
 use wsk::{Category, Passive, SocketRef};
-use wskclient_abi::{AcceptReply, Kind, Provider, Role, STATUS_SUCCESS, SocketReply, WsaError};
+use wskclient_abi::{AcceptReply, AddressReply, Kind, Provider, Role, STATUS_SUCCESS, SocketReply, WsaError};
 use wskclient_lifecycle::Claim;
 
 /// How far a socket has come.
@@ -59,6 +60,17 @@ pub enum Held {
     Finished,
 }
 
+/// What a socket is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// The provider that it belongs to.
+    pub provider: Provider,
+    /// Its address family.
+    pub family: AddressFamily,
+    /// What it is for.
+    pub role: Role,
+}
+
 /// Records that a socket has from its creation; it gets more as more of its requests are pending at once.
 const OPERATIONS: usize = 4;
 
@@ -73,8 +85,7 @@ pub struct Socket {
     links: UnsafeCell<Links>,
     ending: UnsafeCell<bool>,
     client: Ref<Client>,
-    provider: Provider,
-    role: Role,
+    spec: Spec,
     slot: SlotIndex,
     close_irp: NonNull<IRP>,
     close_claim: Claim,
@@ -91,6 +102,8 @@ pub struct SocketState {
     pub accepting: bool,
     /// It is to be closed: nobody comes in any more.
     pub closing: bool,
+    /// Its send direction is shut down, or being so.
+    pub shut_down: bool,
     /// Who has it.
     pub held: Held,
     wsk: Option<SocketRef>,
@@ -109,12 +122,12 @@ impl Socket {
     ///
     /// # Errors
     /// `WSANOTINITIALISED`, `WSAEMFILE`, `WSAENOBUFS`; nothing is left behind.
-    pub fn try_new(client: &Ref<Client>, provider: Provider, role: Role) -> Result<Ref<Self>, NTSTATUS> {
-        let instance = client.instance(provider);
+    pub fn try_new(client: &Ref<Client>, spec: Spec) -> Result<Ref<Self>, NTSTATUS> {
+        let instance = client.instance(spec.provider);
         if !instance.enter() {
             return Err(WsaError::NotInitialised.status());
         }
-        let socket = Self::inside(client, provider, role);
+        let socket = Self::inside(client, spec);
         match &socket {
             Ok(socket) => instance.add(socket.links(), client),
             Err(_) => instance.leave(client),
@@ -123,7 +136,7 @@ impl Socket {
     }
 
     /// The part of the creation that is inside the instance's gate.
-    fn inside(client: &Ref<Client>, provider: Provider, role: Role) -> Result<Ref<Self>, WsaError> {
+    fn inside(client: &Ref<Client>, spec: Spec) -> Result<Ref<Self>, WsaError> {
         let slot = client.table.reserve().map_err(|no| match no {
             NoSlot::Quota => WsaError::TooManySockets,
             NoSlot::OutOfPool => WsaError::NoBuffers,
@@ -135,8 +148,7 @@ impl Socket {
                 links: UnsafeCell::new(Links::new()),
                 ending: UnsafeCell::new(false),
                 client: client.clone(),
-                provider,
-                role,
+                spec,
                 slot,
                 close_irp,
                 close_claim: Claim::new(),
@@ -158,19 +170,19 @@ impl Socket {
         &self.client
     }
 
-    /// The provider that it belongs to.
-    pub const fn provider(&self) -> Provider {
-        self.provider
+    /// What it is.
+    pub const fn spec(&self) -> &Spec {
+        &self.spec
     }
 
     /// What it is for.
     pub const fn role(&self) -> Role {
-        self.role
+        self.spec.role
     }
 
     /// What WSK calls that.
     pub const fn category(&self) -> Category {
-        match self.role {
+        match self.spec.role {
             Role::Listen => Category::Listen,
             Role::Connection => Category::Connection,
         }
@@ -329,6 +341,8 @@ impl Socket {
             Kind::Bind => self.moved(status, Phase::Bound, Phase::Created),
             Kind::Connect => self.moved(status, Phase::Connected, Phase::Bound),
             Kind::Accept => self.accepted(reserved, status, information, irp),
+            Kind::Address => self.address(status, irp),
+            Kind::Shutdown => self.shut_down(status),
             _ => (self.verdict(status), information),
         }
     }
@@ -340,6 +354,20 @@ impl Socket {
 
     fn moved(&self, status: NTSTATUS, success: Phase, failure: Phase) -> (NTSTATUS, usize) {
         self.state.lock().phase = if status == STATUS_SUCCESS { success } else { failure };
+        (self.verdict(status), 0)
+    }
+
+    fn address(&self, status: NTSTATUS, irp: &mut Irp) -> (NTSTATUS, usize) {
+        // WSK has written the address where the reply is.
+        let length = if status == STATUS_SUCCESS { irp.amend_reply(|_: &mut AddressReply| ()) } else { 0 };
+        (self.verdict(status), length)
+    }
+
+    fn shut_down(&self, status: NTSTATUS) -> (NTSTATUS, usize) {
+        if status < 0 {
+            // Nothing was shut down: it may be tried again.
+            self.state.lock().shut_down = false;
+        }
         (self.verdict(status), 0)
     }
 
@@ -424,6 +452,7 @@ impl SocketState {
             phase: Phase::Opening,
             accepting: false,
             closing: false,
+            shut_down: false,
             held: Held::ByWsk,
             wsk: None,
             pending: List::new(),

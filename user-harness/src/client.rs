@@ -137,10 +137,22 @@ impl Client {
         self.begin_socket(provider, role).call()
     }
 
+    /// Creates a socket of an address family, `AF_INET` or `AF_INET6`.
+    ///
+    /// # Errors
+    /// As [`socket`](Self::socket), and `WSAEAFNOSUPPORT`.
+    pub fn socket_of(&self, provider: Provider, family: u16, role: Role) -> Result<Socket, Error> {
+        self.begin_socket_of(provider, family, role).call()
+    }
+
     /// Starts the creation of a socket.
     pub fn begin_socket(&self, provider: Provider, role: Role) -> Operation<Socket> {
-        let input =
-            SocketOpen { provider: provider as u32, family: AF_INET, role: role as u16, protocol: 0, reserved: 0 };
+        self.begin_socket_of(provider, AF_INET, role)
+    }
+
+    /// Starts the creation of a socket of an address family.
+    pub fn begin_socket_of(&self, provider: Provider, family: u16, role: Role) -> Operation<Socket> {
+        let input = SocketOpen { provider: provider as u32, family, role: role as u16, protocol: 0, reserved: 0 };
         let what = match role {
             Role::Listen => "create a listening socket",
             Role::Connection => "create a socket",

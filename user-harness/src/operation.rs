@@ -4,7 +4,7 @@
 
 use crate::{
     Cause, Client, Error, Socket,
-    abi::{AcceptReply, Address, Ledger, SocketReply, StartupReply, VersionReply},
+    abi::{AcceptReply, Address, AddressReply, Ledger, SocketReply, StartupReply, VersionReply},
     device::{Completion, Request},
 };
 use std::{marker::PhantomData, time::Duration};
@@ -131,6 +131,12 @@ fixed_replies!(VersionReply, Ledger, StartupReply);
 impl Reply for Socket {
     fn decode(client: &Client, completion: Completion) -> Result<Self, Cause> {
         fixed::<SocketReply>(&completion).map(|reply| Self::new(client.clone(), reply.socket))
+    }
+}
+
+impl Reply for Address {
+    fn decode(_client: &Client, completion: Completion) -> Result<Self, Cause> {
+        fixed::<AddressReply>(&completion).map(|reply| reply.address)
     }
 }
 

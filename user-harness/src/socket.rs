@@ -2,7 +2,10 @@
 
 use crate::{
     Accepted, Client, Error, Operation, Sent,
-    abi::{Accept, AcceptReply, Address, Bind, Close, Connect, Ioctl, Listen, SocketHandle, Transfer},
+    abi::{
+        Accept, AcceptReply, Address, AddressOf, AddressReply, Bind, Close, Connect, Ioctl, Listen, Shutdown,
+        SocketHandle, Transfer,
+    },
 };
 
 /// A socket in the driver. It lives until it is closed or its provider's last reference goes, as a Winsock socket does: dropping
@@ -118,6 +121,49 @@ impl Socket {
 
     fn transfer(&self, flags: u32) -> Transfer {
         Transfer { socket: self.handle, flags, reserved: 0 }
+    }
+
+    /// This end's address.
+    ///
+    /// # Errors
+    /// `WSAEINVAL` when it is not bound.
+    pub fn local_address(&self) -> Result<Address, Error> {
+        self.address_of(AddressOf::LOCAL, "ask for the local address").call()
+    }
+
+    /// The peer's address.
+    ///
+    /// # Errors
+    /// `WSAENOTCONN`, `WSAEOPNOTSUPP` for a listening socket.
+    pub fn peer_address(&self) -> Result<Address, Error> {
+        self.address_of(AddressOf::PEER, "ask for the peer's address").call()
+    }
+
+    fn address_of(&self, end: u32, what: &str) -> Operation<Address> {
+        let input = AddressOf { socket: self.handle, end, reserved: 0 };
+        self.client.begin(Ioctl::Address, &input, vec![0; size_of::<AddressReply>()], what.into())
+    }
+
+    /// Sends no more: what was sent still arrives, then the peer sees the end of the stream. Receives go on.
+    ///
+    /// # Errors
+    /// `WSAENOTCONN`, `WSAESHUTDOWN` when it was done before.
+    pub fn shutdown(&self) -> Result<(), Error> {
+        self.begin_shutdown(Shutdown::SEND).call()
+    }
+
+    /// Resets the connection.
+    ///
+    /// # Errors
+    /// `WSAENOTCONN`.
+    pub fn abort(&self) -> Result<(), Error> {
+        self.begin_shutdown(Shutdown::ABORT).call()
+    }
+
+    /// Starts a shutdown, [`Shutdown::SEND`] or [`Shutdown::ABORT`].
+    pub fn begin_shutdown(&self, how: u32) -> Operation<()> {
+        let input = Shutdown { socket: self.handle, how, reserved: 0 };
+        self.client.begin(Ioctl::Shutdown, &input, Vec::new(), "shut the connection down".into())
     }
 
     /// Closes the socket, abortively: a connected peer sees a reset. Its requests end first.

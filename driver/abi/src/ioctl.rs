@@ -95,6 +95,10 @@ ioctls! {
     Receive = 0x826, OutDirect;
     /// Closes a socket: in [`Close`](crate::Close). Its requests end, then the close completes.
     Close = 0x827, Buffered;
+    /// Asks for an address of a socket: in [`AddressOf`](crate::AddressOf), out [`AddressReply`](crate::AddressReply).
+    Address = 0x828, Buffered;
+    /// Ends one or both directions of a connection: in [`Shutdown`](crate::Shutdown).
+    Shutdown = 0x829, Buffered;
 }
 
 #[cfg(test)]

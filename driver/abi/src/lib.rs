@@ -20,8 +20,8 @@ pub use ioctl::{DEVICE_TYPE, Ioctl, Kind, Method};
 pub use ledger::{Ledger, SocketCounts, Tally};
 pub use provider::{CATALOG, CatalogEntry, Provider};
 pub use request::{
-    Accept, AcceptReply, Bind, Cleanup, Close, Connect, Listen, Role, SocketHandle, SocketOpen, SocketReply, Startup,
-    StartupReply, Transfer, VersionReply,
+    Accept, AcceptReply, AddressOf, AddressReply, Bind, Cleanup, Close, Connect, Listen, Role, Shutdown, SocketHandle,
+    SocketOpen, SocketReply, Startup, StartupReply, Transfer, VersionReply,
 };
 pub use version::{HIGHEST_VERSION, WinsockVersion};
 

@@ -1,6 +1,6 @@
 //! What can be started and cleaned up, and the protocols that a transport provider manages.
 
-use crate::{AF_INET, WinsockVersion};
+use crate::{AF_INET, AF_INET6, WinsockVersion};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// A provider, as a request names it.
@@ -52,7 +52,7 @@ impl Provider {
 pub struct CatalogEntry {
     /// The entry's identifier; 0 in no entry.
     pub id: u32,
-    /// `AF_INET`.
+    /// `AF_INET` or `AF_INET6`.
     pub family: u16,
     /// `SOCK_STREAM` = 1.
     pub socket_type: u16,
@@ -71,14 +71,14 @@ const fn name(text: &str) -> [u8; 32] {
 }
 
 /// The protocols that the transport provider manages.
-pub const CATALOG: [CatalogEntry; 1] = [CatalogEntry {
-    id: 1001,
-    family: AF_INET,
-    socket_type: 1,
-    protocol: 6,
-    address_length: 16,
-    name: name("WSK TCP/IPv4"),
-}];
+pub const CATALOG: [CatalogEntry; 2] = [
+    CatalogEntry { address_length: 16, ..tcp(1001, AF_INET, "WSK TCP/IPv4") },
+    CatalogEntry { address_length: 28, ..tcp(1002, AF_INET6, "WSK TCP/IPv6") },
+];
+
+const fn tcp(id: u32, family: u16, text: &str) -> CatalogEntry {
+    CatalogEntry { id, family, socket_type: 1, protocol: 6, address_length: 0, name: name(text) }
+}
 
 impl CatalogEntry {
     /// The entry with this identifier.

@@ -91,7 +91,7 @@ wire! {
     SocketOpen, 16 {
         /// The provider that the socket belongs to: its teardown ends the socket.
         provider: u32,
-        /// `AF_INET`; another one is `WSAEAFNOSUPPORT`.
+        /// `AF_INET` or `AF_INET6`; another one is `WSAEAFNOSUPPORT`.
         family: u16,
         /// A [`Role`]'s number; another one is `WSAESOCKTNOSUPPORT`.
         role: u16,
@@ -155,6 +155,31 @@ wire! {
         /// Zero.
         reserved: u32,
     }
+    /// Input of `Address`.
+    AddressOf, 16 {
+        /// A bound socket, for the peer's address a connected one.
+        socket: SocketHandle,
+        /// [`AddressOf::LOCAL`] or [`AddressOf::PEER`].
+        end: u32,
+        /// Zero.
+        reserved: u32,
+    }
+    /// Output of `Address`.
+    AddressReply, 32 {
+        /// The address.
+        address: Address,
+        /// Zero.
+        reserved: u32,
+    }
+    /// Input of `Shutdown`.
+    Shutdown, 16 {
+        /// A connected socket.
+        socket: SocketHandle,
+        /// [`Shutdown::SEND`] or [`Shutdown::ABORT`].
+        how: u32,
+        /// Zero.
+        reserved: u32,
+    }
     /// Input of `Close`.
     Close, 16 {
         /// The socket.
@@ -164,6 +189,20 @@ wire! {
         /// Zero.
         reserved: u32,
     }
+}
+
+impl AddressOf {
+    /// This end's address.
+    pub const LOCAL: u32 = 1;
+    /// The other end's address.
+    pub const PEER: u32 = 2;
+}
+
+impl Shutdown {
+    /// Nothing more is sent: what has been sent before still arrives, then the peer sees the end of the stream. Receives go on.
+    pub const SEND: u32 = 1;
+    /// The connection is reset.
+    pub const ABORT: u32 = 2;
 }
 
 impl Transfer {

@@ -105,7 +105,7 @@ impl Socket {
     fn finish(&self, closing: bool, request: Option<Irp>) {
         // SAFETY: whoever calls has the socket, so a reference to it exists; the slot's may be the last but this.
         let socket = unsafe { Ref::again(self) };
-        let instance = self.client.instance(self.provider);
+        let instance = self.client.instance(self.spec.provider);
         instance.remove(&socket);
         if closing {
             self.client.closing.fetch_sub(1, Ordering::Relaxed);

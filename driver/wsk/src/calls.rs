@@ -175,6 +175,44 @@ impl SocketRef {
         call!(self.connection().receive, self.as_ptr(), buffer.as_ptr(), flags, irp.as_ptr())
     }
 
+    /// Asks for the local address. Source: `PFN_WSK_GET_LOCAL_ADDRESS`. `<= DISPATCH_LEVEL`.
+    ///
+    /// # Safety
+    /// The socket is of this category, bound, open and not being closed; `address` takes a `SOCKADDR` of the socket's family and
+    /// stays until the IRP completes; the module's terms for the IRP.
+    #[must_use = "the answer says whether the IRP was taken"]
+    pub unsafe fn local_address(
+        self,
+        category: Category,
+        address: NonNull<sys::SockAddr>,
+        irp: NonNull<sys::Irp>,
+    ) -> sys::NtStatus {
+        let function = match category {
+            Category::Listen => self.listen().get_local_address,
+            Category::Connection => self.connection().get_local_address,
+        };
+        call!(function, self.as_ptr(), address.as_ptr(), irp.as_ptr())
+    }
+
+    /// Asks for the peer's address. Source: `PFN_WSK_GET_REMOTE_ADDRESS`. `<= DISPATCH_LEVEL`.
+    ///
+    /// # Safety
+    /// A connected socket; as for [`local_address`](Self::local_address).
+    #[must_use = "the answer says whether the IRP was taken"]
+    pub unsafe fn remote_address(self, address: NonNull<sys::SockAddr>, irp: NonNull<sys::Irp>) -> sys::NtStatus {
+        call!(self.connection().get_remote_address, self.as_ptr(), address.as_ptr(), irp.as_ptr())
+    }
+
+    /// Ends the connection: with [`sys::FLAG_ABORTIVE`] at once, otherwise after what has been sent; then the IRP may stay out as
+    /// long as the peer lives. Source: `PFN_WSK_DISCONNECT`. `<= DISPATCH_LEVEL`.
+    ///
+    /// # Safety
+    /// A connected socket, open and not being closed; the module's terms for the IRP.
+    #[must_use = "the answer says whether the IRP was taken"]
+    pub unsafe fn disconnect(self, flags: u32, irp: NonNull<sys::Irp>) -> sys::NtStatus {
+        call!(self.connection().disconnect, self.as_ptr(), null_mut(), flags, irp.as_ptr())
+    }
+
     /// Closes the socket: cancels what is out, and is abortive unless both directions were shut down before.
     /// Source: `PFN_WSK_CLOSE_SOCKET`. `<= DISPATCH_LEVEL`, and never inside a callback or completion routine of the socket.
     ///

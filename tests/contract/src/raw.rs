@@ -4,9 +4,9 @@ use crate::PATIENCE;
 use wskctl::{
     Client,
     abi::{
-        AF_INET, Accept, AcceptReply, Address, Bind, Cleanup, Close, Connect, Ioctl, Ledger, Listen, Method, NtStatus,
-        Role, SocketHandle, SocketOpen, SocketReply, Startup, StartupReply, Transfer, VersionReply, WinsockVersion,
-        WsaError,
+        AF_INET, Accept, AcceptReply, Address, AddressOf, AddressReply, Bind, Cleanup, Close, Connect, Ioctl, Ledger,
+        Listen, Method, NtStatus, Role, Shutdown, SocketHandle, SocketOpen, SocketReply, Startup, StartupReply,
+        Transfer, VersionReply, WinsockVersion, WsaError,
     },
     device::Completion,
 };
@@ -68,6 +68,11 @@ pub fn well_formed(ioctl: Ioctl, socket: SocketHandle) -> (Vec<u8>, usize) {
         Ioctl::Accept => (bytes_of(&Accept { socket }), size_of::<AcceptReply>()),
         Ioctl::Connect => (bytes_of(&Connect { socket, address, reserved: 0 }), 0),
         Ioctl::Send | Ioctl::Receive => (bytes_of(&Transfer { socket, flags: 0, reserved: 0 }), 16),
+        Ioctl::Address => {
+            let input = AddressOf { socket, end: AddressOf::LOCAL, reserved: 0 };
+            (bytes_of(&input), size_of::<AddressReply>())
+        }
+        Ioctl::Shutdown => (bytes_of(&Shutdown { socket, how: Shutdown::SEND, reserved: 0 }), 0),
         Ioctl::Close => (bytes_of(&Close { socket, flags: 0, reserved: 0 }), 0),
     }
 }

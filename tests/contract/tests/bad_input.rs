@@ -4,8 +4,8 @@
 use contract::{
     APPLICATION, Lab, TRANSPORT,
     abi::{
-        AF_INET6, Address, Bind, CATALOG, Cleanup, Close, Connect, Ioctl, Listen, Method, Role, SocketHandle,
-        SocketOpen, Startup, Transfer, WsaError,
+        Address, AddressOf, Bind, CATALOG, Cleanup, Close, Connect, Ioctl, Listen, Method, Role, Shutdown,
+        SocketHandle, SocketOpen, Startup, Transfer, WsaError,
     },
     check::without_looks,
     raw::{self, INFO_LENGTH_MISMATCH, INVALID_DEVICE_REQUEST, refused, well_formed},
@@ -174,7 +174,7 @@ fn bad_startups_and_sockets() -> Vec<BadField> {
     }
     bad(Ioctl::Startup, offset_of!(Startup, catalog_id), CATALOG[0].id.as_bytes(), WsaError::Invalid);
     bad(Ioctl::Startup, offset_of!(Startup, version), &[0, 9], WsaError::VersionNotSupported);
-    for family in [0, 1, AF_INET6, u16::MAX] {
+    for family in [0_u16, 1, 22, u16::MAX] {
         bad(Ioctl::Socket, offset_of!(SocketOpen, family), family.as_bytes(), WsaError::FamilyNotSupported);
     }
     for role in [0_u16, 3, u16::MAX] {
@@ -184,13 +184,17 @@ fn bad_startups_and_sockets() -> Vec<BadField> {
         bad(Ioctl::Socket, offset_of!(SocketOpen, protocol), protocol.as_bytes(), WsaError::ProtocolNotSupported);
     }
     bad(Ioctl::Listen, offset_of!(Listen, backlog), &[0; 4], WsaError::Invalid);
+    for number in [0_u32, 3, u32::MAX] {
+        bad(Ioctl::Address, offset_of!(AddressOf, end), number.as_bytes(), WsaError::Invalid);
+        bad(Ioctl::Shutdown, offset_of!(Shutdown, how), number.as_bytes(), WsaError::Invalid);
+    }
     fields
 }
 
 fn bad_addresses() -> Vec<BadField> {
     let mut fields: Vec<BadField> = Vec::new();
     for (ioctl, address) in [(Ioctl::Bind, offset_of!(Bind, address)), (Ioctl::Connect, offset_of!(Connect, address))] {
-        for family in [0, 1, AF_INET6, u16::MAX] {
+        for family in [0_u16, 1, 22, u16::MAX] {
             fields.push((ioctl, address, family.as_bytes().to_vec(), WsaError::FamilyNotSupported));
         }
         for undefined in 8..size_of::<Address>() {

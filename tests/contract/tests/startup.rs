@@ -166,7 +166,7 @@ fn transport_answers_its_catalog_entry_and_refuses_an_identifier_that_it_does_no
         let started = client.startup(TRANSPORT, VERSION, entry.id).unwrap();
         assert_eq!(started.reply().entry, entry);
     }
-    for id in [0, 1, CATALOG[0].id - 1, CATALOG[0].id + 1, u32::MAX] {
+    for id in [0, 1, CATALOG[0].id - 1, CATALOG[CATALOG.len() - 1].id + 1, u32::MAX] {
         fails(client.startup(TRANSPORT, VERSION, id), WsaError::Invalid);
     }
     fails(client.startup(APPLICATION, VERSION, CATALOG[0].id), WsaError::Invalid);
