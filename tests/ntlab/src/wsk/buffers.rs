@@ -85,4 +85,19 @@ impl Buffer {
         }
         Ok(found)
     }
+
+    /// Writes as much of `bytes` as there is room for, and says how much that is.
+    ///
+    /// # Safety
+    /// The segments are memory that nobody else uses during the call.
+    pub unsafe fn fill(&self, bytes: &[u8]) -> usize {
+        let mut done = 0;
+        for segment in &self.segments {
+            let length = segment.length.min(bytes.len() - done);
+            // SAFETY: the caller vouches for the segment; `length` bytes are in both.
+            unsafe { segment.start.copy_from_nonoverlapping(bytes[done..].as_ptr(), length) };
+            done += length;
+        }
+        done
+    }
 }

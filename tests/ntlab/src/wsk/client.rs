@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use wsk::sys;
 
+use super::events::Callbacks;
 use super::host::Host;
 use super::lanes::Op;
 use super::registration::Client;
@@ -23,15 +24,16 @@ pub extern "win64" fn socket(
     kind: u16,
     protocol: u32,
     flags: u32,
-    _context: *mut c_void,
-    _dispatch: *const c_void,
+    context: *mut c_void,
+    dispatch: *const c_void,
     _process: *mut sys::Process,
     _thread: *mut sys::Thread,
     _security: *mut sys::SecurityDescriptor,
     irp: *mut sys::Irp,
 ) -> Status {
     dispatch::client_call("WskSocket", client, irp, |provider, client, request| {
-        match provider.open(client, family, kind, protocol, flags) {
+        let callbacks = Callbacks { context: context as usize, table: dispatch as usize };
+        match provider.open(client, family, kind, protocol, flags, callbacks) {
             Ok(socket) => provider.conclude(request, status::SUCCESS, socket.object() as usize),
             Err(status) => provider.conclude(request, status, 0),
         }
@@ -45,8 +47,8 @@ pub extern "win64" fn socket_connect(
     local: *mut sys::SockAddr,
     remote: *mut sys::SockAddr,
     _flags: u32,
-    _context: *mut c_void,
-    _dispatch: *const sys::ClientConnectionDispatch,
+    context: *mut c_void,
+    dispatch: *const sys::ClientConnectionDispatch,
     _process: *mut sys::Process,
     _thread: *mut sys::Thread,
     _security: *mut sys::SecurityDescriptor,
@@ -54,8 +56,11 @@ pub extern "win64" fn socket_connect(
 ) -> Status {
     dispatch::client_call("WskSocketConnect", client, irp, |provider, client, request| {
         // SAFETY: the driver passes SOCKADDRs, of the family that they say.
-        match unsafe { provider.open_bound(client, kind, protocol, local, remote) } {
+        let opened = unsafe { provider.open_bound(client, kind, protocol, local, remote) };
+        match opened {
             Ok((socket, remote)) => {
+                socket.inner.lock().events.callbacks =
+                    Callbacks { context: context as usize, table: dispatch as usize };
                 let request = provider.pass_to_socket(request, &socket);
                 socket.submit(provider, request, Op::Connect { remote, started: false, made: true })
             }
@@ -91,6 +96,7 @@ impl Provider {
         kind: u16,
         protocol: u32,
         flags: u32,
+        callbacks: Callbacks,
     ) -> Result<Arc<Socket>, Status> {
         if self.is_lost() {
             return Err(status::DEVICE_NOT_READY);
@@ -112,8 +118,16 @@ impl Provider {
         if !fits {
             return Err(status::INVALID_PARAMETER);
         }
-        let new =
-            New { category, family, tcp, client: Arc::clone(client), phase: Phase::Unbound, local: None, remote: None };
+        let new = New {
+            category,
+            family,
+            tcp,
+            client: Arc::clone(client),
+            phase: Phase::Unbound,
+            local: None,
+            remote: None,
+            callbacks,
+        };
         let socket = Host::new(tcp, family == sys::AF_INET6).and_then(|host| self.add_socket(host, new));
         socket.map_err(|error| status::of_host(&error))
     }
@@ -136,7 +150,7 @@ impl Provider {
         let (local, remote) = (unsafe { address::read(local, family) }?, unsafe { address::read(remote, family) }?);
         let local = address::inside_the_lab(local, status::INVALID_ADDRESS_COMPONENT)?;
         let remote = address::inside_the_lab(remote, status::NETWORK_UNREACHABLE)?;
-        let socket = self.open(client, family, kind, protocol, sys::FLAG_CONNECTION_SOCKET)?;
+        let socket = self.open(client, family, kind, protocol, sys::FLAG_CONNECTION_SOCKET, Callbacks::default())?;
         match socket.bind(&mut socket.inner.lock(), local) {
             status::SUCCESS => {}
             status => {

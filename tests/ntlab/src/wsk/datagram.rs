@@ -11,6 +11,7 @@ use wsk::sys;
 
 use super::Provider;
 use super::buffers::Buffer;
+use super::events;
 use super::lanes::{Op, Outcome};
 use super::socket::{Category, Inner, Phase, Socket};
 use super::status::{self, Status};
@@ -89,7 +90,7 @@ impl Socket {
     /// Receives one datagram.
     pub fn receive_from(
         provider: &Provider,
-        inner: &Inner,
+        inner: &mut Inner,
         buffer: &Buffer,
         remote: *mut sys::SockAddr,
         control_length: *mut u32,
@@ -98,8 +99,17 @@ impl Socket {
         let (Phase::Bound, Some(host)) = (inner.phase, &inner.host) else {
             return Outcome::Done(inner.phase.refusal(), 0);
         };
-        // SAFETY: the driver leaves the buffer alone until the IRP is completed.
-        let received = unsafe { host.receive_from(&buffer.segments) };
+        if inner.events.running & events::RECEIVE_FROM != 0 {
+            return Outcome::Wait; // the callback may refuse what it was given
+        }
+        let received = if let Some((bytes, from)) = inner.events.datagrams.pop_front() {
+            // SAFETY: the driver leaves the buffer alone until the IRP is completed.
+            let count = unsafe { buffer.fill(&bytes) };
+            Ok((count, from, count < bytes.len()))
+        } else {
+            // SAFETY: as above.
+            unsafe { host.receive_from(&buffer.segments) }
+        };
         received
             .map(|(count, from, truncated)| {
                 provider.totals.bytes_received.fetch_add(count as u64, Ordering::Relaxed);

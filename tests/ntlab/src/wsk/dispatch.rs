@@ -17,7 +17,7 @@ use super::request::{Owner, Request};
 use super::rules;
 use super::socket::{Category, Socket};
 use super::status::{self, Status};
-use super::{Provider, address, client, datagram, kernel, listen, names, option, stream};
+use super::{Provider, address, client, datagram, indicate, kernel, listen, names, option, stream};
 use crate::call::{self, Stopped};
 use crate::exports::{Export, gated};
 use crate::irql;
@@ -81,6 +81,11 @@ pub fn client_call(
 }
 
 extern "win64" fn close_socket(socket: *mut sys::Socket, irp: *mut sys::Irp) -> Status {
+    if kernel::in_callback_of(socket as usize) {
+        let message = format!("WskCloseSocket was called in an event callback of the socket {socket:p}");
+        let broken = record(&rules::CLOSE_IN_CALLBACK, message, Vec::new());
+        return call::or_escape(Err(broken));
+    }
     let outcome = enter_socket("WskCloseSocket", socket, EVERY, irp, true, |provider, socket, request| {
         socket.close(provider, request)
     });
@@ -131,10 +136,6 @@ extern "win64" fn connect_ex(
     })
 }
 
-extern "win64" fn release(_socket: *mut sys::Socket, _list: *mut c_void) -> Status {
-    status::INVALID_PARAMETER // nothing is indicated, so nothing can be retained
-}
-
 /// The tables, as drivers see them.
 struct Tables {
     provider: sys::ProviderDispatch,
@@ -176,7 +177,7 @@ impl Tables {
         let send = gate!("WskSend", stream::send, sys::SendFn);
         let receive = gate!("WskReceive", stream::receive, sys::ReceiveFn);
         let disconnect = gate!("WskDisconnect", stream::disconnect, sys::DisconnectFn);
-        let release_data = gate!("WskRelease", release, sys::ReleaseDataFn);
+        let release_data = gate!("WskRelease", indicate::release, sys::ReleaseDataFn);
         let connect_ex = gate!("WskConnectEx", connect_ex, sys::ConnectExFn);
         let basic = || sys::BasicDispatch { control_socket: control, close_socket: close };
         Self {
@@ -243,7 +244,7 @@ impl Tables {
                 bind,
                 send_to: gate!("WskSendTo", datagram::send_to, sys::SendToFn),
                 receive_from: gate!("WskReceiveFrom", datagram::receive_from, sys::ReceiveFromFn),
-                release: gate!("WskRelease", release, sys::ReleaseDatagramFn),
+                release: gate!("WskRelease", indicate::release, sys::ReleaseDatagramFn),
                 get_local_address: local,
                 send_messages: gate!("WskSendMessages", datagram::send_messages, sys::SendMessagesFn),
             },

@@ -25,6 +25,7 @@ const BOTH_SHUT: [u8; 4] = [TCP_TIME_WAIT, TCP_CLOSE, TCP_LAST_ACK, TCP_CLOSING]
 const TCP_FIN_WAIT2: u8 = 5;
 const TCP_TIME_WAIT: u8 = 6;
 const TCP_CLOSE: u8 = 7;
+const TCP_CLOSE_WAIT: u8 = 8;
 const TCP_LAST_ACK: u8 = 9;
 const TCP_CLOSING: u8 = 11;
 
@@ -121,6 +122,45 @@ impl Host {
     pub fn discard(&self) -> io::Result<usize> {
         let mut scratch = [MaybeUninit::<u8>::uninit(); 16 * 1024];
         retry(|| self.socket.recv(&mut scratch))
+    }
+
+    /// What has arrived, at most `most` bytes, left where it is. Empty: the peer has shut its side down.
+    pub fn peek(&self, most: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(most);
+        let count = retry(|| self.socket.recv_with_flags(bytes.spare_capacity_mut(), libc::MSG_PEEK))?;
+        // SAFETY: the host has written the first `count` bytes.
+        unsafe { bytes.set_len(count) };
+        Ok(bytes)
+    }
+
+    /// Drops `count` bytes that were peeked at.
+    pub fn drop_bytes(&self, mut count: usize) {
+        let mut scratch = [MaybeUninit::<u8>::uninit(); 16 * 1024];
+        while count != 0 {
+            let most = count.min(scratch.len());
+            match retry(|| self.socket.recv(&mut scratch[..most])) {
+                Ok(0) | Err(_) => return, // nobody else reads, so the peer has reset the connection
+                Ok(dropped) => count -= dropped,
+            }
+        }
+    }
+
+    /// The next datagram, whole, and its sender.
+    pub fn datagram(&self) -> io::Result<(Vec<u8>, SocketAddr)> {
+        let mut bytes = Vec::with_capacity(64 * 1024);
+        let (count, from) = retry(|| self.socket.recv_from(bytes.spare_capacity_mut()))?;
+        // SAFETY: the host has written the first `count` bytes.
+        unsafe { bytes.set_len(count) };
+        from.as_socket().map(|from| (bytes, from)).ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    /// Whether the peer has ended the connection: gracefully (false) or with a reset (true). `shut`: so has this side.
+    pub fn peer_ended(&self, shut: bool) -> Option<bool> {
+        match self.tcp_state() {
+            TCP_CLOSE => Some(!shut),
+            TCP_CLOSE_WAIT | TCP_LAST_ACK | TCP_CLOSING | TCP_TIME_WAIT => Some(false),
+            _ => None,
+        }
     }
 
     /// Receives one datagram: its length in the segments, its sender, and whether some of it did not fit.

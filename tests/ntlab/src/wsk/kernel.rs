@@ -15,6 +15,8 @@ pub const MORE_PROCESSING_REQUIRED: i32 = crate::NtStatus::MORE_PROCESSING_REQUI
 
 thread_local! {
     static COMPLETIONS: Cell<u32> = const { Cell::new(0) };
+    /// The socket whose event callback runs.
+    static CALLBACK_OF: Cell<usize> = const { Cell::new(0) };
 }
 
 /// The provider of the machine that the calling thread runs for.
@@ -55,4 +57,17 @@ pub fn in_completion<R>(body: impl FnOnce() -> R) -> R {
 /// Whether the thread runs a completion routine of an IRP that the provider completes.
 pub fn completing() -> bool {
     COMPLETIONS.get() != 0
+}
+
+/// Runs `body`, which runs an event callback of the driver's socket `object`.
+pub fn in_callback<R>(object: usize, body: impl FnOnce() -> R) -> R {
+    let before = CALLBACK_OF.replace(object);
+    let result = body();
+    CALLBACK_OF.set(before);
+    result
+}
+
+/// Whether the thread runs an event callback of the driver's socket `object`.
+pub fn in_callback_of(object: usize) -> bool {
+    object != 0 && CALLBACK_OF.get() == object
 }

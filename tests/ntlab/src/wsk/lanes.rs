@@ -13,6 +13,7 @@ use wsk::sys;
 
 use super::Provider;
 use super::buffers::Buffer;
+use super::events::Callbacks;
 use super::request::{Finished, Owner, Request};
 use super::rules;
 use super::socket::{Inner, Phase, Socket};
@@ -23,7 +24,7 @@ use crate::rules::record;
 /// What an IRP that may wait is for.
 pub enum Op {
     /// The next connection, and where to write its addresses.
-    Accept { local: *mut sys::SockAddr, remote: *mut sys::SockAddr },
+    Accept { local: *mut sys::SockAddr, remote: *mut sys::SockAddr, callbacks: Callbacks },
     /// A connection; `started` once the host has been asked; `made` if the socket is only made for it.
     Connect { remote: SocketAddr, started: bool, made: bool },
     /// `done` bytes of the buffer have been handed to TCP.
@@ -225,9 +226,11 @@ impl Socket {
         let mut inner = self.inner.lock();
         let finished = Self::drain(provider, &mut inner, status);
         inner.tear_down(provider, Phase::Failed(status));
+        inner.events.lost.get_or_insert(false);
         for finished in finished {
             provider.finish_later(finished);
         }
+        provider.network().look_again(self.number);
     }
 
     /// Forgets a socket that no driver knows of.
@@ -249,6 +252,12 @@ impl Socket {
     /// `WskCloseSocket`, once nothing else can call the socket.
     pub fn close(self: &Arc<Self>, provider: &Arc<Provider>, request: Request) -> Result<Status, Stopped> {
         let mut inner = self.inner.lock();
+        if inner.events.retained != 0 {
+            let message =
+                format!("WskCloseSocket was called on {self}, of which {} lists are retained", inner.events.retained);
+            drop(inner);
+            return Err(record(&rules::INDICATION_RETAINED, message, Vec::new()));
+        }
         let finished = Self::drain(provider, &mut inner, status::CANCELLED);
         inner.tear_down(provider, Phase::Failed(status::FILE_FORCED_CLOSED));
         if self.irps.load(Ordering::SeqCst) == 1 {

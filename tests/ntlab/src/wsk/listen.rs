@@ -10,9 +10,10 @@ use std::sync::Arc;
 use wsk::sys;
 
 use super::Provider;
+use super::events::Callbacks;
 use super::lanes::{Op, Outcome};
 use super::rules;
-use super::socket::{Category, Inner, New, Phase, Socket};
+use super::socket::{Category, Inner, Phase, Socket};
 use super::status::{self, Status};
 use super::{address, dispatch};
 use crate::rules::record;
@@ -47,8 +48,8 @@ pub extern "win64" fn listen(socket: *mut sys::Socket, irp: *mut sys::Irp) -> St
 pub extern "win64" fn accept(
     socket: *mut sys::Socket,
     _flags: u32,
-    _context: *mut std::ffi::c_void,
-    _dispatch: *const sys::ClientConnectionDispatch,
+    context: *mut std::ffi::c_void,
+    dispatch: *const sys::ClientConnectionDispatch,
     local: *mut sys::SockAddr,
     remote: *mut sys::SockAddr,
     irp: *mut sys::Irp,
@@ -58,18 +59,23 @@ pub extern "win64" fn accept(
             let message = format!("WskAccept was called on {socket}, on which another is outstanding");
             return Err(record(&rules::PARALLEL_ACCEPTS, message, Vec::new()));
         }
-        socket.submit(provider, request, Op::Accept { local, remote })
+        let callbacks = Callbacks { context: context as usize, table: dispatch as usize };
+        socket.submit(provider, request, Op::Accept { local, remote, callbacks })
     })
 }
 
 pub extern "win64" fn inspect_complete(
     socket: *mut sys::Socket,
-    _id: *mut sys::InspectId,
-    _action: sys::InspectAction,
+    id: *mut sys::InspectId,
+    action: sys::InspectAction,
     irp: *mut sys::Irp,
 ) -> Status {
-    dispatch::socket_call("WskInspectComplete", socket, &[Category::Listen], irp, |provider, _, request| {
-        provider.conclude(request, status::NOT_IMPLEMENTED, 0)
+    dispatch::socket_call("WskInspectComplete", socket, &[Category::Listen], irp, |provider, socket, request| {
+        // SAFETY: the driver passes the id that WskInspectEvent gave it.
+        let id = unsafe { id.as_ref() }.filter(|id| id.key == socket.object() as usize);
+        let status =
+            id.map_or(status::INVALID_PARAMETER, |id| socket.inspect_complete(provider, id.serial_number, action));
+        provider.conclude(request, status, 0)
     })
 }
 
@@ -93,29 +99,26 @@ impl Socket {
     pub fn accept(
         &self,
         provider: &Arc<Provider>,
-        inner: &Inner,
+        inner: &mut Inner,
         local: *mut sys::SockAddr,
         remote: *mut sys::SockAddr,
+        callbacks: Callbacks,
     ) -> Outcome {
-        let (Phase::Listening, Some(host)) = (inner.phase, &inner.host) else {
+        if inner.phase != Phase::Listening {
             return Outcome::Done(inner.phase.refusal(), 0);
-        };
-        let accepted = host.accept().and_then(|(host, from)| {
-            let at = host.local()?;
-            let new = New {
-                category: Category::Connection,
-                family: self.family,
-                tcp: true,
-                client: Arc::clone(&self.client),
-                phase: Phase::Connected,
-                local: Some(at),
-                remote: Some(from),
+        }
+        let accepted = Self::next_arrival(inner).and_then(|arrival| {
+            let socket = self.make_accepted(provider, arrival, callbacks)?;
+            let (at, from) = {
+                let inner = socket.inner.lock();
+                (inner.local, inner.remote)
             };
-            let socket = provider.add_socket(host, new)?;
-            // SAFETY: the driver gave a place for an address of the socket's family, until the IRP is completed.
-            unsafe { address::write(local, at) };
-            // SAFETY: as above.
-            unsafe { address::write(remote, from) };
+            for (place, found) in [(local, at), (remote, from)] {
+                if let Some(found) = found {
+                    // SAFETY: the driver gave a place for an address of the socket's family, until the IRP is completed.
+                    unsafe { address::write(place, found) };
+                }
+            }
             Ok((status::SUCCESS, socket.object() as usize))
         });
         accepted.into()

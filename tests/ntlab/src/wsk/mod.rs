@@ -5,7 +5,8 @@
 //! which IRQL, in which order) the provider takes each in turn, from the machine's seed.
 //!
 //! An IRP goes through [`request`]; a socket's life is in [`socket`]; what a socket does with its lanes of IRPs is in [`stream`],
-//! [`listen`] and [`datagram`]; [`thread`] is the one thread that waits for the host.
+//! [`listen`] and [`datagram`]; [`thread`] is the one thread that waits for the host, and calls the
+//! callbacks of [`events`]: [`indicate`] for data, [`inspect`] for connections.
 //!
 //! Source: *Introduction to Winsock Kernel*, *Winsock Kernel Operations*.
 
@@ -14,7 +15,10 @@ mod buffers;
 mod client;
 mod datagram;
 mod dispatch;
+mod events;
 mod host;
+mod indicate;
+mod inspect;
 mod kernel;
 mod lanes;
 mod listen;
@@ -123,6 +127,8 @@ pub struct Counters {
     pub sockets: usize,
     /// IRPs that WSK has.
     pub irps: usize,
+    /// Lists of received data that were retained and not released.
+    pub retained: usize,
     /// Lists of `WskGetAddressInfo` that were not freed.
     pub address_lists: usize,
     /// Sockets opened since the start, accepted ones included.
@@ -241,6 +247,8 @@ pub(crate) struct Provider {
     irps: Mutex<HashMap<usize, request::Record>>,
     numbers: AtomicU64,
     names: Mutex<names::Names>,
+    /// Lists of received data that the driver keeps, by the address that it has.
+    retained: Mutex<HashMap<usize, indicate::Indication>>,
     network: OnceLock<thread::Network>,
     totals: Totals,
 }
@@ -266,6 +274,7 @@ impl Provider {
             captures,
             sockets: self.sockets.lock().open(),
             irps: self.irps.lock().len(),
+            retained: self.retained.lock().len(),
             address_lists: self.names.lock().lists(),
             sockets_opened: self.totals.sockets_opened.load(Ordering::Relaxed),
             resets: self.totals.resets.load(Ordering::Relaxed),
@@ -279,6 +288,10 @@ impl Provider {
         let mut live = self.registrations.lock().live();
         live.extend(self.sockets.lock().live());
         live.extend(self.irps.lock().values().map(ToString::to_string));
+        let retained = self.retained.lock().len();
+        if retained != 0 {
+            live.push(format!("{retained} lists of received data that WskRelease was not called for"));
+        }
         let lists = self.names.lock().lists();
         if lists != 0 {
             live.push(format!("{lists} lists of WskGetAddressInfo that WskFreeAddressInfo was not called for"));
@@ -343,8 +356,8 @@ impl Provider {
         self.network().finish(finished);
     }
 
-    /// Runs `body` at an IRQL that a completion may have.
-    fn at_some_level<R>(&self, body: impl FnOnce() -> R) -> R {
+    /// Runs `body` at an IRQL that a completion or a callback may have, and tells it whether that is `DISPATCH_LEVEL`.
+    fn at_some_level<R>(&self, body: impl FnOnce(bool) -> R) -> R {
         let level = self.options.lock().level;
         let dispatch = match level {
             Level::Any => self.coin(),
@@ -354,11 +367,11 @@ impl Provider {
         let before = irql::current();
         if dispatch && before < irql::DISPATCH {
             irql::raise(irql::DISPATCH);
-            let result = kernel::in_completion(body);
+            let result = body(true);
             irql::lower(before);
             result
         } else {
-            kernel::in_completion(body)
+            body(before >= irql::DISPATCH)
         }
     }
 }

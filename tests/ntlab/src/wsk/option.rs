@@ -10,6 +10,7 @@ use std::io;
 
 use wsk::sys;
 
+use super::events::Control;
 use super::socket::{Category, Inner, Phase, Socket};
 use super::status::{self, Status};
 use super::{dispatch, kernel, rules};
@@ -33,6 +34,8 @@ pub const SO_RCVBUF: u32 = 0x1002;
 pub const SO_ERROR: u32 = 0x1007;
 /// `SO_TYPE`.
 pub const SO_TYPE: u32 = 0x1008;
+/// `SO_CONDITIONAL_ACCEPT`.
+pub const SO_CONDITIONAL_ACCEPT: u32 = 0x3002;
 /// `SO_WSK_EVENT_CALLBACK`.
 pub const SO_WSK_EVENT_CALLBACK: u32 = 0x4002;
 /// `IPPROTO_TCP`, as a level.
@@ -66,7 +69,7 @@ pub extern "win64" fn control_socket(
 ) -> Status {
     let buffers = Buffers { input, input_size, output, output_size };
     if irp.is_null() {
-        let outcome = without_irp(socket, request_type, code, level);
+        let outcome = without_irp(socket, request_type, code, level, &buffers);
         if !returned.is_null() {
             // SAFETY: the driver passes NULL or a variable for the number of bytes returned.
             unsafe { returned.write(0) };
@@ -74,10 +77,21 @@ pub extern "win64" fn control_socket(
         return call::or_escape(outcome);
     }
     dispatch::socket_call("WskControlSocket", socket, ALL, irp, |provider, socket, request| {
+        if is_event_callback(request_type, code, level) {
+            // SAFETY: the driver passes `input_size` bytes of input.
+            return match unsafe { buffers.event_control() } {
+                Ok(control) => socket.control_events(provider, control, Some(request)),
+                Err(status) => provider.conclude(request, status, 0),
+            };
+        }
         let outcome = control(socket, request_type, code, level, &buffers);
         let (status, information) = outcome.map_or_else(|status| (status, 0), |count| (status::SUCCESS, count));
         provider.conclude(request, status, information)
     })
+}
+
+fn is_event_callback(request_type: sys::ControlSocketType, code: u32, level: u32) -> bool {
+    request_type == sys::CONTROL_SET_OPTION && level == SOL_SOCKET && code == SO_WSK_EVENT_CALLBACK
 }
 
 /// Only the event callbacks may be controlled without an IRP.
@@ -86,12 +100,16 @@ fn without_irp(
     request_type: sys::ControlSocketType,
     code: u32,
     level: u32,
+    buffers: &Buffers,
 ) -> Result<Status, Stopped> {
     let provider = kernel::provider();
     let call = provider.enter("WskControlSocket", socket, ALL, false)?;
-    let optional = request_type == sys::CONTROL_IOCTL || (level == SOL_SOCKET && code == SO_WSK_EVENT_CALLBACK);
-    if optional {
-        return Ok(status::NOT_IMPLEMENTED);
+    if is_event_callback(request_type, code, level) {
+        // SAFETY: the driver passes `input_size` bytes of input.
+        return match unsafe { buffers.event_control() } {
+            Ok(control) => call.socket.control_events(&provider, control, None),
+            Err(status) => Ok(status),
+        };
     }
     let message = format!("WskControlSocket for option {code:#x} of level {level:#x} on {} got no IRP", call.socket);
     Err(record(&rules::NO_IRP, message, Vec::new()))
@@ -105,15 +123,12 @@ fn control(
     level: u32,
     buffers: &Buffers,
 ) -> Result<usize, Status> {
-    let inner = socket.inner.lock();
+    let mut inner = socket.inner.lock();
     match request_type {
         sys::CONTROL_SET_OPTION => {
-            if level == SOL_SOCKET && code == SO_WSK_EVENT_CALLBACK {
-                return Err(status::NOT_IMPLEMENTED);
-            }
             // SAFETY: the driver passes `input_size` bytes of input.
             let value = unsafe { buffers.value() }?;
-            set(socket, &inner, level, code, value)?;
+            set(socket, &mut inner, level, code, value)?;
             Ok(0)
         }
         sys::CONTROL_GET_OPTION => {
@@ -127,6 +142,16 @@ fn control(
 }
 
 impl Buffers {
+    /// # Safety
+    /// `input` is null or points to `input_size` readable bytes.
+    unsafe fn event_control(&self) -> Result<Control, Status> {
+        if self.input.is_null() || self.input_size < size_of::<Control>() {
+            return Err(status::INVALID_PARAMETER);
+        }
+        // SAFETY: the caller vouches for the struct.
+        Ok(unsafe { self.input.cast::<Control>().read_unaligned() })
+    }
+
     /// # Safety
     /// `input` is null or points to `input_size` readable bytes.
     unsafe fn value(&self) -> Result<u32, Status> {
@@ -158,7 +183,17 @@ fn of_host<T>(result: io::Result<T>) -> Result<T, Status> {
     result.map_err(|error| status::of_host(&error))
 }
 
-fn set(socket: &Socket, inner: &Inner, level: u32, code: u32, value: u32) -> Result<(), Status> {
+fn set(socket: &Socket, inner: &mut Inner, level: u32, code: u32, value: u32) -> Result<(), Status> {
+    if (level, code) == (SOL_SOCKET, SO_CONDITIONAL_ACCEPT) {
+        if socket.category != Category::Listen || value > 1 {
+            return Err(if value > 1 { status::INVALID_PARAMETER } else { status::NOT_SUPPORTED });
+        }
+        if inner.phase != Phase::Unbound {
+            return Err(inner.phase.refusal());
+        }
+        inner.events.conditional = value == 1;
+        return Ok(());
+    }
     let host = inner.host.as_ref().ok_or(inner.phase.refusal())?.options();
     let size = usize::try_from(value).unwrap_or(usize::MAX);
     let unbound = inner.phase == Phase::Unbound;
@@ -178,6 +213,9 @@ fn set(socket: &Socket, inner: &Inner, level: u32, code: u32, value: u32) -> Res
 fn get(socket: &Socket, inner: &Inner, level: u32, code: u32) -> Result<u32, Status> {
     match (level, code) {
         (SOL_SOCKET, SO_TYPE) => return Ok(if socket.tcp { sys::SOCK_STREAM } else { sys::SOCK_DGRAM }.into()),
+        (SOL_SOCKET, SO_CONDITIONAL_ACCEPT) if socket.category == Category::Listen => {
+            return Ok(inner.events.conditional.into());
+        }
         (SOL_SOCKET, SO_ERROR) => {
             return Ok(if let Phase::Failed(status) = inner.phase { status.cast_unsigned() } else { 0 });
         }

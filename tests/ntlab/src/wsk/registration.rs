@@ -9,7 +9,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::c_void;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -84,6 +84,8 @@ pub struct Client {
     captures: Mutex<Captures>,
     /// Sockets whose close has not completed.
     pub sockets: AtomicUsize,
+    /// Set by `WSK_SET_STATIC_EVENT_CALLBACKS`.
+    pub static_events: AtomicU32,
     irps: AtomicUsize,
 }
 
@@ -224,6 +226,7 @@ impl Provider {
             copy,
             captures: Mutex::default(),
             sockets: AtomicUsize::new(0),
+            static_events: AtomicU32::new(0),
             irps: AtomicUsize::new(0),
         });
         let pointer = client.pointer();

@@ -221,7 +221,7 @@ impl Provider {
         self.irps.lock().remove(&request.address());
         request.irp().set_status(status, information);
         let Request { irp, owner, .. } = request;
-        let outcome = self.at_some_level(|| irp::complete(irp));
+        let outcome = self.at_some_level(|_| kernel::in_completion(|| irp::complete(irp)));
         if let Owner::Socket(socket) = &owner {
             socket.irp_returned(self);
         }

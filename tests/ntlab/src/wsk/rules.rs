@@ -43,6 +43,15 @@ wsk_rules! {
     CLOSE_IN_CALLBACK = "WskCloseInCallback",
         "WskCloseSocket is not called from an event callback of the socket.",
         "Queue a work item: the close waits for the callback to return.";
+    CALLBACK_ANSWER = "WskCallbackAnswer",
+        "An event callback answers with a status or action that its page lists, and accepts no more bytes than were indicated.",
+        "Return what the callback's page allows; set *BytesAccepted only to accept a part.";
+    INDICATION_RETAINED = "WskIndicationRetained",
+        "Lists of received data that a driver retains are released before their socket is closed.",
+        "Call WskRelease for each list that a callback answered with STATUS_PENDING, then close: closing releases none.";
+    RELEASE_UNKNOWN = "WskReleaseUnknown",
+        "WskRelease gets a list that a callback of this socket retained, once, and the head of it.",
+        "Keep the pointer that the callback got, and forget it with the release.";
     NO_IRP = "WskNoIrp",
         "A function that completes asynchronously is given an IRP.",
         "Allocate an IRP with one stack location, or pass on one that has a free location.";

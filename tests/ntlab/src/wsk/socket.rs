@@ -17,6 +17,7 @@ use wsk::sys;
 
 use super::Provider;
 use super::dispatch;
+use super::events::{self, Callbacks, Events};
 use super::host::Host;
 use super::lanes::{LANES, Lane};
 use super::registration::Client;
@@ -79,6 +80,7 @@ pub struct Inner {
     pub lanes: [Lane; LANES],
     /// The IRP of `WskCloseSocket`, while others are on their way back.
     pub close: Option<Request>,
+    pub events: Events,
 }
 
 impl Inner {
@@ -89,6 +91,8 @@ impl Inner {
         }
         self.host = None;
         self.phase = phase;
+        self.events.inspecting.clear();
+        self.events.inspected.clear();
     }
 
     /// Ends the connection, with a reset unless both sides have sent their FIN.
@@ -155,6 +159,11 @@ impl Socket {
     /// The driver's pointer to it.
     pub fn object(&self) -> *mut sys::Socket {
         self.object as *mut sys::Socket
+    }
+
+    /// `WskCloseSocket` was called.
+    pub fn is_closing(&self) -> bool {
+        self.uses.lock().closing
     }
 
     /// One more IRP of the socket is in WSK.
@@ -242,6 +251,7 @@ pub struct New {
     pub phase: Phase,
     pub local: Option<SocketAddr>,
     pub remote: Option<SocketAddr>,
+    pub callbacks: Callbacks,
 }
 
 impl Provider {
@@ -262,6 +272,10 @@ impl Provider {
             shut: false,
             lanes: Default::default(),
             close: None,
+            events: Events::new(
+                new.callbacks,
+                events::fixed(new.category, new.client.static_events.load(Ordering::SeqCst)),
+            ),
         };
         new.client.sockets.fetch_add(1, Ordering::SeqCst);
         let socket = Arc::new(Socket {

@@ -13,6 +13,7 @@ use wsk::sys;
 
 use super::Provider;
 use super::buffers::Buffer;
+use super::events;
 use super::lanes::{Op, Outcome, failure};
 use super::request::Request;
 use super::rules;
@@ -120,7 +121,7 @@ impl Socket {
     /// Does as much of `op` as the host lets it.
     pub fn attempt(self: &Arc<Self>, provider: &Arc<Provider>, inner: &mut Inner, op: &mut Op) -> Outcome {
         match op {
-            Op::Accept { local, remote } => self.accept(provider, inner, *local, *remote),
+            Op::Accept { local, remote, callbacks } => self.accept(provider, inner, *local, *remote, *callbacks),
             Op::Connect { remote, started, made } => match connect_some(inner, *remote, started) {
                 Outcome::Done(status::SUCCESS, _) if *made => Outcome::Done(status::SUCCESS, self.object() as usize),
                 Outcome::Done(status, _) if *made => {
@@ -131,10 +132,18 @@ impl Socket {
             },
             Op::Send { buffer, done } => match send_some(provider, inner, buffer, done) {
                 Ok(()) => Outcome::Done(status::SUCCESS, buffer.length),
-                Err(outcome) => outcome,
+                Err(outcome) => {
+                    if inner.events.has(events::SEND_BACKLOG) && inner.events.ideal_backlog != inner.events.told_backlog
+                    {
+                        provider.network().look_again(self.number);
+                    }
+                    outcome
+                }
             },
             Op::Disconnect { buffer, done, shut } => self.disconnect_some(provider, inner, buffer, done, shut),
-            Op::Receive { buffer, done, all, drain } => receive_some(provider, inner, buffer, done, *all, *drain),
+            Op::Receive { buffer, done, all, drain } => {
+                receive_some(provider, self.number, inner, buffer, done, *all, *drain)
+            }
             Op::ReceiveFrom { buffer, remote, control_length, flags } => {
                 Self::receive_from(provider, inner, buffer, *remote, *control_length, *flags)
             }
@@ -158,7 +167,7 @@ impl Socket {
                 return Outcome::Done(inner.phase.refusal(), 0);
             };
             if let Err(error) = host.shut_down() {
-                return failed(inner, &error);
+                return failed(inner, failure(&error));
             }
             *shut = true;
         }
@@ -167,20 +176,20 @@ impl Socket {
         };
         if host.fin_acknowledged() {
             return match host.options().take_error() {
-                Ok(Some(error)) => failed(inner, &error),
+                Ok(Some(error)) => failed(inner, failure(&error)),
                 _ => Outcome::Done(status::SUCCESS, 0),
             };
         }
-        provider.network().await_fin(self.number);
+        provider.network().look_again(self.number);
         Outcome::Wait
     }
 }
 
 /// The connection is over: everything to come ends as this does.
-fn failed(inner: &mut Inner, error: &io::Error) -> Outcome {
-    let status = failure(error);
+pub fn failed(inner: &mut Inner, status: Status) -> Outcome {
     inner.host = None;
     inner.phase = Phase::Failed(status);
+    inner.events.reset = true;
     Outcome::Done(status, 0)
 }
 
@@ -217,8 +226,11 @@ fn send_some(provider: &Provider, inner: &mut Inner, buffer: &Buffer, done: &mut
                 *done += count;
                 provider.totals.bytes_sent.fetch_add(count as u64, Ordering::Relaxed);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(Outcome::Wait),
-            Err(error) => return Err(failed(inner, &error)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                inner.events.send_waits();
+                return Err(Outcome::Wait);
+            }
+            Err(error) => return Err(failed(inner, failure(&error))),
         }
     }
     Ok(())
@@ -226,6 +238,7 @@ fn send_some(provider: &Provider, inner: &mut Inner, buffer: &Buffer, done: &mut
 
 fn receive_some(
     provider: &Provider,
+    number: usize,
     inner: &mut Inner,
     buffer: &Buffer,
     done: &mut usize,
@@ -235,8 +248,16 @@ fn receive_some(
     if inner.phase != Phase::Connected {
         return Outcome::Done(inner.phase.refusal(), 0);
     }
+    if inner.events.refused {
+        inner.events.refused = false;
+        provider.network().look_again(number);
+    }
+    inner.events.resumed = true;
     if buffer.length == 0 && !drain {
         return Outcome::Done(status::SUCCESS, 0); // it only enables WskReceiveEvent again
+    }
+    if inner.events.running & events::RECEIVE != 0 {
+        return Outcome::Wait; // the callback may yet take what has arrived
     }
     let most = if all { buffer.length } else { provider.take_at_most(buffer.length) };
     loop {
@@ -261,7 +282,7 @@ fn receive_some(
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Outcome::Wait,
             Err(error) => {
-                let outcome = failed(inner, &error);
+                let outcome = failed(inner, failure(&error));
                 // Data that has arrived is not taken back; the next IRP tells of the error.
                 return if *done == 0 { outcome } else { Outcome::Done(status::SUCCESS, *done) };
             }

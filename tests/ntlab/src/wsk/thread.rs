@@ -18,13 +18,14 @@ use parking_lot::Mutex;
 use super::kernel;
 use super::request::Finished;
 use super::{Order, Provider, host};
+use crate::call::Stopped;
 
 /// The token of the waker; sockets' numbers begin above it.
 const WAKER: Token = Token(0);
 /// Events taken from the host at once.
 const EVENTS: usize = 1024;
-/// How often a connection is asked whether its FIN has been acknowledged, beside the host's own news.
-const FIN_INTERVAL: Duration = Duration::from_millis(5);
+/// How often such a socket is looked at: the host has no news of its own that a FIN has been acknowledged.
+const AGAIN_INTERVAL: Duration = Duration::from_millis(5);
 /// A turn of the thread while IRPs are held back.
 const HOLD_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -37,8 +38,8 @@ pub(crate) struct Network {
     registry: Registry,
     waker: Waker,
     finished: Mutex<Vec<Finished>>,
-    /// Numbers of sockets that wait for the acknowledgement of their FIN.
-    fins: Mutex<HashSet<usize>>,
+    /// Numbers of sockets to look at without news from the host.
+    again: Mutex<HashSet<usize>>,
     stopping: AtomicBool,
 }
 
@@ -54,9 +55,9 @@ impl Network {
         self.registry.register(&mut SourceFd(&fd), Token(number), Interest::READABLE | Interest::WRITABLE)
     }
 
-    /// Asks again soon whether the socket's FIN has been acknowledged.
-    pub fn await_fin(&self, number: usize) {
-        if self.fins.lock().insert(number) {
+    /// Looks at the socket again soon: its FIN may have been acknowledged, or there is reason for a callback.
+    pub fn look_again(&self, number: usize) {
+        if self.again.lock().insert(number) {
             self.wake();
         }
     }
@@ -80,10 +81,10 @@ impl Network {
             Some(Duration::ZERO)
         } else if held {
             Some(HOLD_INTERVAL)
-        } else if self.fins.lock().is_empty() {
+        } else if self.again.lock().is_empty() {
             None
         } else {
-            Some(FIN_INTERVAL)
+            Some(AGAIN_INTERVAL)
         }
     }
 }
@@ -111,7 +112,7 @@ fn new() -> io::Result<(Poll, Network)> {
         registry: poll.registry().try_clone()?,
         waker: Waker::new(poll.registry(), WAKER)?,
         finished: Mutex::default(),
-        fins: Mutex::default(),
+        again: Mutex::default(),
         stopping: AtomicBool::new(false),
     };
     Ok((poll, network))
@@ -137,11 +138,15 @@ fn serve(provider: &Arc<Provider>, mut poll: Poll) {
             continue;
         }
         for event in &events {
-            pump(provider, event.token().0);
+            if pump(provider, event.token().0).is_err() {
+                return;
+            }
         }
-        let fins = std::mem::take(&mut *network.fins.lock());
-        for number in fins {
-            pump(provider, number);
+        let again = std::mem::take(&mut *network.again.lock());
+        for number in again {
+            if pump(provider, number).is_err() {
+                return;
+            }
         }
         held.append(&mut network.finished.lock());
         if complete_some(provider, &mut held).is_err() {
@@ -150,15 +155,17 @@ fn serve(provider: &Arc<Provider>, mut poll: Poll) {
     }
 }
 
-fn pump(provider: &Arc<Provider>, number: usize) {
+fn pump(provider: &Arc<Provider>, number: usize) -> Result<(), Stopped> {
     let socket = provider.sockets.lock().by_number(number);
-    if let Some(socket) = socket {
-        socket.pump(provider);
-    }
+    let Some(socket) = socket else {
+        return Ok(());
+    };
+    socket.pump(provider);
+    socket.indicate(provider)
 }
 
 /// Completes what may be completed now; the rest stays.
-fn complete_some(provider: &Arc<Provider>, held: &mut Vec<Finished>) -> Result<(), crate::call::Stopped> {
+fn complete_some(provider: &Arc<Provider>, held: &mut Vec<Finished>) -> Result<(), Stopped> {
     let order = provider.options.lock().order;
     if order == Order::Any {
         shuffle(held);

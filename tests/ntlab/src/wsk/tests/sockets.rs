@@ -529,8 +529,6 @@ fn what_is_not_done_yet_completes_its_irp() {
     run(&machine, || {
         let client = Client::new();
         let socket = client.socket(sys::FLAG_CONNECTION_SOCKET);
-        let event = super::super::option::SO_WSK_EVENT_CALLBACK;
-        assert_eq!(socket.option(SOL_SOCKET, event, Some(1)), Err(status::NOT_IMPLEMENTED));
         let io = Io::new();
         let control = client.dispatch().control_client.unwrap();
         // SAFETY: the arguments are those of WskControlClient.
