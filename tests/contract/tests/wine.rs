@@ -7,7 +7,7 @@ use std::{env, process::Command};
 
 use serde_json::Value;
 
-/// contract: WSA-2, WSA-10, WSP-8, WSP-9, CARD-1, CARD-3, CARD-5 in Wine.
+/// contract: WSA-2, WSA-10, WSP-8, WSP-9, CARD-1, CARD-3, CARD-4, CARD-5 in Wine.
 #[test]
 #[ignore = "needs Wine: run `cargo lab test --wine`"]
 fn the_driver_serves_a_real_process_in_wine_and_survives_its_death() {
@@ -23,6 +23,7 @@ fn the_driver_serves_a_real_process_in_wine_and_survives_its_death() {
     assert_eq!(summary["result"], "ok");
     assert_eq!(summary["references"], 3);
     assert_eq!(summary["survived_kill"], true);
+    assert_eq!(summary["installed_from_inf"], true, "and uninstalled without a trace");
     let pending = summary["pending_at_last_cleanup"].as_u64().expect("the demo counts what was pending");
     assert!(pending > 0, "nothing was pending at the last cleanup");
     assert_eq!(summary["cancelled"], pending, "every pending request ends cancelled");

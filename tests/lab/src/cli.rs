@@ -31,7 +31,7 @@ pub enum Command {
     /// Runs `wskctl demo` against the driver in the in-process kernel
     #[command(after_help = "Examples:\n  cargo lab demo\n  cargo lab demo --format json\n  cargo lab demo --seed 7")]
     Demo(Demo),
-    /// Runs the driver and the harness in stock Wine: load, demo, kill a process, start again, unload
+    /// Runs the driver and the harness in stock Wine: install, demo, kill a process, start again, uninstall
     #[command(
         after_help = "Examples:\n  cargo lab wine\n  cargo lab wine --format json\n  cargo lab wine --wine-debug \
                             +ntoskrnl,+debugstr\n\nThe logs of each program are in target/lab/wine/log."

@@ -10,6 +10,7 @@ mod clippy;
 mod command;
 mod demo;
 mod image;
+mod inf;
 mod layouts;
 mod report;
 mod setup;

@@ -1,8 +1,9 @@
 //! `cargo lab wine`: the very same `.sys` in stock Wine, with somebody else's WSK and a real user process.
 //!
-//! The driver is loaded, the harness's demonstration runs against it, a process that holds pending requests is killed,
-//! the next one starts at once, the driver is unloaded, and nothing is left running.
+//! The driver is installed from its INF and loaded, the harness's demonstration runs against it, a process that holds
+//! pending requests is killed, the next one starts at once, the driver is unloaded and uninstalled, and nothing is left.
 
+mod install;
 mod prefix;
 mod service;
 
@@ -52,23 +53,26 @@ fn build_and_run(workspace: &Workspace, options: &cli::Wine) -> Result<()> {
     progress("making a Wine prefix");
     let mut prefix = Prefix::create(&tools, &workspace.lab().join("wine"), &options.wine_debug)?;
     teller.tell("prefix", "made afresh");
-    let summary = story(&mut prefix, &driver, &harness, &workspace.lab().join("wine-libraries"), &teller)?;
+    let summary = story(workspace, &mut prefix, &driver, &harness, &teller)?;
     prefix.close()?;
-    teller.tell("prefix", "no process left");
+    install::ensure_no_key(&workspace.lab().join("wine"))?;
+    teller.tell("prefix", "no process left, no file, no key");
     teller.conclude(&summary);
     Ok(())
 }
 
 /// From loading the driver to unloading it. Gives the demonstration's summary, and what was seen besides.
 fn story(
+    workspace: &Workspace,
     prefix: &mut Prefix<'_>,
     driver: &Path,
     harness: &Path,
-    libraries: &Path,
     teller: &Teller,
 ) -> Result<Map<String, Value>> {
-    install_harness(prefix, harness, libraries)?;
-    service::start(prefix, driver)?;
+    install_harness(prefix, harness, &workspace.lab().join("wine-libraries"))?;
+    let installed = install::install(workspace, prefix, driver)?;
+    teller.tell("install", "file and service are there, from the INF");
+    service::start(prefix)?;
     teller.tell("driver", "loaded and started by sc");
     let mut summary = demo(prefix, teller)?;
     teller.tell("demo", "ok");
@@ -76,7 +80,10 @@ fn story(
     demo(prefix, teller).context("after a process was killed")?;
     teller.tell("restart", "the next process starts at once, and its demo is ok");
     service::stop(prefix)?;
-    teller.tell("driver", "stopped and deleted by sc");
+    teller.tell("driver", "stopped by sc");
+    installed.uninstall(prefix)?;
+    teller.tell("install", "undone: file and service are gone");
+    summary.insert("installed_from_inf".to_owned(), json!(true));
     summary.insert("backend".to_owned(), json!("wine"));
     summary.insert("survived_kill".to_owned(), json!(true));
     Ok(summary)
