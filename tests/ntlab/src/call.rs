@@ -197,12 +197,18 @@ pub(crate) fn guard<R>(machine: &Inner, body: impl FnOnce() -> R) -> Result<R, S
         run::<F, R> as *const () as usize
     }
     let thread = this();
+    let (irql, held) = (thread.irql.get(), thread.held_count.get());
     let before = thread.enter_machine(machine);
     let mut slots = (Some(body), None);
     let function = entry(&slots);
     let arguments = [(&raw mut slots) as usize, 0, 0, 0, 0, 0, 0, 0];
     // SAFETY: `function` is `run` for the type of `slots`.
     let outcome = unsafe { enter(function, &arguments) };
+    if machine.is_stopped() {
+        // What a driver that broke a rule left raised or held is not the next machine's on this thread.
+        thread.irql.set(irql);
+        thread.held_count.set(held);
+    }
     thread.enter_machine(before);
     outcome?;
     slots.1.ok_or(Stopped)

@@ -396,5 +396,5 @@ fn follows_call(address: usize) -> bool {
     if usize::try_from(read) != Ok(before.len()) {
         return false;
     }
-    symbols::ends_in_call(&before)
+    symbols::ends_in_call(before)
 }

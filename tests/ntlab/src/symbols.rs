@@ -126,11 +126,11 @@ fn follows_call(path: &Path, offset: u32) -> bool {
         let start = offset.checked_sub(section.virtual_address.get(LE))?.checked_sub(7)? as usize;
         section.pe_data(&*data).ok()?.get(start..start + 7)
     });
-    before.and_then(|before| before.try_into().ok()).is_some_and(|before| ends_in_call(&before))
+    before.and_then(|before| before.try_into().ok()).is_some_and(ends_in_call)
 }
 
 /// Whether code ends in a call instruction, as far as its bytes can tell.
-pub(crate) fn ends_in_call(code: &[u8; 7]) -> bool {
+pub(crate) fn ends_in_call(code: [u8; 7]) -> bool {
     let indirect = |at: usize| code[at] == 0xff && code[at + 1] & 0x38 == 0x10;
     code[2] == 0xe8 || [0, 1, 3, 4, 5].into_iter().any(indirect)
 }

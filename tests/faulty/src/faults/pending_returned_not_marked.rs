@@ -1,0 +1,10 @@
+//! Returns `STATUS_PENDING` for an IRP that it did not mark.
+
+use crate::prelude::*;
+
+pub const FAULT: Fault = Fault { request, ..CORRECT };
+
+extern "C" fn request(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    complete(irp, SUCCESS, 0);
+    PENDING
+}

@@ -1,0 +1,9 @@
+//! Returns success, and forgets the IRP.
+
+use crate::prelude::*;
+
+pub const FAULT: Fault = Fault { request, ..CORRECT };
+
+extern "C" fn request(_: *mut DEVICE_OBJECT, _: *mut IRP) -> NTSTATUS {
+    SUCCESS
+}

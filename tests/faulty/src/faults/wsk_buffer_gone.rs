@@ -1,0 +1,17 @@
+//! Sends from pool that it has freed.
+
+use core::ptr::null_mut;
+use crate::network::{Memory, own_irp, start_send};
+use crate::prelude::*;
+
+pub const FAULT: Fault = Fault { request, ..CORRECT };
+
+extern "C" fn request(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    let network = &mut state(device).network;
+    network.start();
+    let (socket, _) = network.connection();
+    let mut memory = Memory::new(4);
+    ExFreePool(memory.bytes);
+    start_send(socket, &mut memory, own_irp(reclaim, null_mut()));
+    complete(irp, SUCCESS, 0)
+}

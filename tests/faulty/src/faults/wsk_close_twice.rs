@@ -1,0 +1,16 @@
+//! Closes a socket twice.
+
+use crate::network::close;
+use crate::prelude::*;
+use wsk::sys;
+
+pub const FAULT: Fault = Fault { request, ..CORRECT };
+
+extern "C" fn request(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    let network = &mut state(device).network;
+    network.start();
+    let socket = network.socket(sys::FLAG_CONNECTION_SOCKET);
+    close(socket);
+    close(socket);
+    complete(irp, SUCCESS, 0)
+}

@@ -1,0 +1,12 @@
+//! Deregisters before it released the provider.
+
+use crate::prelude::*;
+
+pub const FAULT: Fault = Fault { request, ..CORRECT };
+
+extern "C" fn request(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    let network = &mut state(device).network;
+    network.start();
+    network.deregister();
+    complete(irp, SUCCESS, 0)
+}

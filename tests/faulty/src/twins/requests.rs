@@ -1,0 +1,83 @@
+//! IRPs, locks, pool, MDLs, timers and events, used as they should be.
+
+use crate::prelude::*;
+use core::ffi::c_void;
+use core::ptr::null_mut;
+
+pub const TWIN: Fault = Fault { request, unload };
+
+extern "C" fn request(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    if step(irp) == 0 {
+        return pend(irp);
+    }
+    let state = state(device);
+    take_locks(state);
+    use_pool();
+    pass_down(device);
+    start_timer(state);
+    complete(irp, SUCCESS, 16)
+}
+
+/// Keeps the request until it is cancelled.
+fn pend(irp: *mut IRP) -> NTSTATUS {
+    let status = mark_pending(irp);
+    set_cancel(irp, Some(cancel));
+    status
+}
+
+extern "C" fn cancel(_: *mut DEVICE_OBJECT, irp: *mut IRP) {
+    // SAFETY: the I/O manager keeps the level there for the cancel routine.
+    IoReleaseCancelSpinLock(unsafe { (*irp).CancelIrql });
+    complete(irp, CANCELLED, 0);
+}
+
+fn take_locks(state: &mut State) {
+    for _ in 0..3 {
+        let before = KeAcquireSpinLockRaiseToDpc(&raw mut state.lock);
+        KeAcquireSpinLockAtDpcLevel(&raw mut state.other_lock);
+        KeReleaseSpinLockFromDpcLevel(&raw mut state.other_lock);
+        KeReleaseSpinLock(&raw mut state.lock, before);
+    }
+}
+
+fn use_pool() {
+    let block = pool(33);
+    poke(block.wrapping_add(32));
+    let mdl = IoAllocateMdl(block, 33, 0, 0, null_mut());
+    MmBuildMdlForNonPagedPool(mdl);
+    IoFreeMdl(mdl);
+    ExFreePoolWithTag(block, TAG);
+}
+
+/// Sends an IRP of the driver's own, twice.
+fn pass_down(device: *mut DEVICE_OBJECT) {
+    let own = IoAllocateIrp(1, 0);
+    for _ in 0..2 {
+        next(own, CREATE);
+        on_completion(own, reclaim, null_mut(), INVOKE_ALWAYS);
+        IofCallDriver(device, own);
+        IoReuseIrp(own, SUCCESS);
+    }
+    IoFreeIrp(own);
+}
+
+extern "C" fn expire(_: *mut c_void, event: *mut c_void, _: *mut c_void, _: *mut c_void) {
+    KeSetEvent(event.cast(), 0, 0);
+}
+
+/// Waits for a timer's DPC, and sets the timer again for the unload routine to cancel.
+fn start_timer(state: &mut State) {
+    let event = &raw mut state.event;
+    KeInitializeEvent(event, 0, 0);
+    KeInitializeDpc(&raw mut state.dpc, expire as *mut c_void, event.cast());
+    KeInitializeTimer(&raw mut state.timer);
+    KeSetTimer(&raw mut state.timer, -10_000, &raw mut state.dpc);
+    wait(event);
+    KeSetTimer(&raw mut state.timer, -600_000_000, &raw mut state.dpc);
+}
+
+extern "C" fn unload(driver: *mut DRIVER_OBJECT) {
+    KeCancelTimer(&raw mut state(device_of(driver)).timer);
+    KeFlushQueuedDpcs();
+    crate::unload(driver);
+}
