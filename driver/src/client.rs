@@ -40,6 +40,8 @@ pub struct Client {
     pub open: AtomicU32,
     /// Sockets that are being closed.
     pub closing: AtomicU32,
+    /// Sockets that are being closed gracefully.
+    pub lingering: AtomicU32,
     listed: AtomicBool,
     postponed: AtomicBool,
 }
@@ -63,6 +65,7 @@ impl Client {
             ledger: Ledger::new(),
             open: AtomicU32::new(0),
             closing: AtomicU32::new(0),
+            lingering: AtomicU32::new(0),
             listed: AtomicBool::new(false),
             postponed: AtomicBool::new(false),
         })
@@ -124,7 +127,9 @@ impl Client {
 
     /// Sockets that WSK made and does not have back, but for those that are opening.
     pub fn sockets(&self) -> u32 {
-        self.open.load(Ordering::Relaxed).wrapping_add(self.closing.load(Ordering::Relaxed))
+        [&self.open, &self.closing, &self.lingering]
+            .into_iter()
+            .fold(0, |sum: u32, count| sum.wrapping_add(count.load(Ordering::Relaxed)))
     }
 
     /// Takes a request: it is pending until [`complete`](Self::complete).

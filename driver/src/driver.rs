@@ -26,6 +26,7 @@ pub struct Driver {
     clients: SpinLock<List>,
     retired: Ledger<KINDS>,
     teardowns: AtomicU64,
+    lingers_cut: AtomicU64,
     clearing_up: AtomicU32,
     client_count: AtomicU32,
 }
@@ -39,6 +40,7 @@ impl Driver {
             clients: SpinLock::new(List::new()),
             retired: Ledger::new(),
             teardowns: AtomicU64::new(0),
+            lingers_cut: AtomicU64::new(0),
             clearing_up: AtomicU32::new(0),
             client_count: AtomicU32::new(0),
         }
@@ -147,6 +149,16 @@ impl Driver {
             next = unsafe { Links::after(links) };
         }
         None
+    }
+
+    /// A graceful close has been cut short.
+    pub fn linger_cut(&self) {
+        self.lingers_cut.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Graceful closes that have been cut short.
+    pub fn lingers_cut(&self) -> u64 {
+        self.lingers_cut.load(Ordering::Relaxed)
     }
 
     /// Teardowns that are over.

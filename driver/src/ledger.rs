@@ -17,11 +17,16 @@ pub fn of(client: &Client) -> Ledger {
     for &kind in Kind::ALL {
         set(&mut ledger.requests, kind as usize, tally(client.ledger.read(kind as usize)));
     }
-    ledger.sockets =
-        SocketCounts { open: client.open.load(Ordering::Relaxed), closing: client.closing.load(Ordering::Relaxed) };
+    ledger.sockets = SocketCounts {
+        open: client.open.load(Ordering::Relaxed),
+        closing: client.closing.load(Ordering::Relaxed),
+        lingering: client.lingering.load(Ordering::Relaxed),
+        reserved: 0,
+    };
     ledger.clients = driver.clients();
     ledger.registered = driver.subsystem.is_registered().into();
     ledger.teardowns = driver.teardowns();
+    ledger.lingers_cut = driver.lingers_cut();
     add_totals(&mut ledger, client);
     ledger
 }

@@ -240,6 +240,15 @@ pub fn allocate_irp() -> Option<NonNull<IRP>> {
     NonNull::new(unsafe { ntddk::IoAllocateIrp(1, 0) })
 }
 
+/// Makes an IRP of the driver's own new again. `<= DISPATCH_LEVEL`.
+///
+/// # Safety
+/// It came from [`allocate_irp`] and nobody else has it.
+pub unsafe fn reuse_irp(irp: NonNull<IRP>) {
+    // SAFETY: the caller's promise.
+    unsafe { ntddk::IoReuseIrp(irp.as_ptr(), 0) };
+}
+
 /// Gives an IRP of the driver's own back. `<= DISPATCH_LEVEL`.
 ///
 /// # Safety

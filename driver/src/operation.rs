@@ -80,9 +80,19 @@ impl Operation {
         links.cast()
     }
 
-    /// Holds the record, to cancel its request, if it came through `file`, was not cancelled before, and has not come back.
-    pub fn hold_for_cancel(&self, file: *const FILE_OBJECT) -> bool {
-        self.file == file && !self.cancelled.swap(true, Ordering::Relaxed) && self.claim.hold()
+    /// What the request is counted as.
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether the request came through a file object.
+    pub fn came_through(&self, file: *const FILE_OBJECT) -> bool {
+        self.file == file
+    }
+
+    /// Holds the record, to cancel its request, if it was not cancelled before and has not come back.
+    pub fn hold_for_cancel(&self) -> bool {
+        !self.cancelled.swap(true, Ordering::Relaxed) && self.claim.hold()
     }
 }
 

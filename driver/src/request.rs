@@ -59,8 +59,10 @@ pub enum SocketRequest {
     PeerAddress,
     /// End the connection, with WSK's flags.
     Shutdown(u32),
-    /// Close.
+    /// Close, abortively.
     Close,
+    /// Close gracefully, within so many milliseconds.
+    CloseGracefully(u32),
 }
 
 /// A caller's data buffer: locked, and exactly as long as it says.
@@ -149,9 +151,8 @@ impl Request {
                 }
             }
             Ioctl::Close => {
-                let Close { socket, flags, reserved } = irp.input()?;
-                zero(&[flags, reserved])?;
-                Ok(Self::OnSocket(socket, SocketRequest::Close))
+                let Close { socket, flags, linger } = irp.input()?;
+                close_of(flags, linger).map(|request| Self::OnSocket(socket, request))
             }
         }
     }
@@ -198,6 +199,15 @@ fn address_at(irp: &Irp, address: &Address, offset: usize) -> Result<NonNull<Soc
 
 fn data(irp: &Irp) -> Result<Data, NTSTATUS> {
     irp.data().map(|(mdl, length)| Data { mdl, length })
+}
+
+fn close_of(flags: u32, linger: u32) -> Result<SocketRequest, NTSTATUS> {
+    match (flags, linger) {
+        (0, 0) => Ok(SocketRequest::Close),
+        (Close::LINGER, 0) => Ok(SocketRequest::CloseGracefully(Close::DEFAULT_LINGER)),
+        (Close::LINGER, 1..=Close::LONGEST_LINGER) => Ok(SocketRequest::CloseGracefully(linger)),
+        _ => Err(WsaError::Invalid.status()),
+    }
 }
 
 fn receive_flags(flags: u32) -> Result<u32, NTSTATUS> {

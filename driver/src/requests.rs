@@ -93,6 +93,10 @@ pub fn on_socket(client: &Client, irp: Irp, handle: SocketHandle, request: Socke
                 unsafe { wsk.receive(buffer, flags, outgoing.irp()) }
             })
         }
+        SocketRequest::CloseGracefully(milliseconds) => match socket.close_gracefully(irp, milliseconds) {
+            Ok(status) => status,
+            Err((irp, error)) => irp.complete(error.status(), 0),
+        },
         SocketRequest::Close => match socket.close_for(irp) {
             Ok(()) => wskclient_abi::STATUS_PENDING,
             Err(irp) => irp.complete(WsaError::NotSocket.status(), 0),

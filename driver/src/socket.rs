@@ -7,7 +7,10 @@
 //! ```
 
 mod closing;
+mod linger;
 
+use self::closing::Step;
+use self::linger::{Linger, Stage};
 use crate::client::Client;
 use crate::irp::Irp;
 use crate::list::{Links, List};
@@ -110,6 +113,11 @@ pub struct SocketState {
     pending: List,
     free: List,
     close_request: Option<Irp>,
+    /// Set when a graceful close begins.
+    linger: Option<Box<Linger>>,
+    stage: Stage,
+    lingering_out: bool,
+    timer_out: bool,
 }
 
 // SAFETY: the cells are used under the instance's lock, the rest is synchronised.
@@ -289,7 +297,13 @@ impl Socket {
         let mut state = self.state.lock();
         // SAFETY: the caller's promise.
         unsafe { state.pending.remove(operation.cast()) };
-        self.finish_if_over(state);
+        if state.stage == Stage::Sending && state.pending.is_empty() {
+            // The graceful close goes on.
+            drop(state);
+            self.queue_work();
+        } else {
+            self.finish_if_over(state);
+        }
     }
 
     /// Cancels the requests that came through a file object: those that wait here, and those that are out at WSK.
@@ -297,19 +311,20 @@ impl Socket {
         while let Some(parked) = self.accepts.pop_of(file) {
             parked.complete(WsaError::OperationAborted.status(), 0);
         }
-        while let Some(operation) = self.hold_for_cancel(file) {
+        while let Some(operation) = self.hold_for_cancel(|operation| operation.came_through(file)) {
             // SAFETY: held just now.
             unsafe { crate::operation::cancel_held(operation) };
         }
     }
 
-    fn hold_for_cancel(&self, file: *const FILE_OBJECT) -> Option<NonNull<Operation>> {
+    fn hold_for_cancel(&self, wanted: impl Fn(&Operation) -> bool) -> Option<NonNull<Operation>> {
         let state = self.state.lock();
         let mut next = state.pending.first();
         while let Some(links) = next {
             let operation = Operation::from_links(links);
             // SAFETY: pending, so the record is there while the lock is held.
-            if unsafe { operation.as_ref() }.hold_for_cancel(file) {
+            let record = unsafe { operation.as_ref() };
+            if wanted(record) && record.hold_for_cancel() {
                 return Some(operation);
             }
             // SAFETY: in the list whose lock is held.
@@ -458,6 +473,10 @@ impl SocketState {
             pending: List::new(),
             free: List::new(),
             close_request: None,
+            linger: None,
+            stage: Stage::Over,
+            lingering_out: false,
+            timer_out: false,
         }
     }
 }
@@ -480,9 +499,13 @@ unsafe fn run(work: NonNull<Work>, passive: Passive) {
     let socket: NonNull<Socket> = unsafe { work.byte_sub(core::mem::offset_of!(Socket, work)) }.cast();
     // SAFETY: the reference that `queue_work` gave up.
     let socket = unsafe { Ref::from_raw(socket) };
-    if let Some(wsk) = socket.due_for_close() {
-        socket.give_back(wsk);
-    } else if !socket.accepts.is_empty() {
+    match socket.next_step() {
+        Some((Step::Disconnect, wsk)) => return socket.disconnect(wsk),
+        Some((Step::Drain, wsk)) => return socket.drain(wsk),
+        Some((Step::GiveBack, wsk)) => return socket.give_back(wsk),
+        None => {}
+    }
+    if !socket.accepts.is_empty() {
         crate::accept::issue_waiting(&socket, passive);
     }
 }

@@ -174,9 +174,19 @@ impl Socket {
         self.begin_close().call()
     }
 
+    /// Closes the socket gracefully: the call returns at once, what was sent before it still arrives, and then the peer sees the end
+    /// of the stream. `milliseconds` says how long that may take; none, [`Close::DEFAULT_LINGER`].
+    ///
+    /// # Errors
+    /// `WSAENOTSOCK` when it is closed already, `WSAENOBUFS`.
+    pub fn close_gracefully(&self, milliseconds: Option<u32>) -> Result<(), Error> {
+        let input = Close { socket: self.handle, flags: Close::LINGER, linger: milliseconds.unwrap_or(0) };
+        self.client.begin(Ioctl::Close, &input, Vec::new(), "close gracefully".into()).call()
+    }
+
     /// Starts a close.
     pub fn begin_close(&self) -> Operation<()> {
-        let input = Close { socket: self.handle, flags: 0, reserved: 0 };
+        let input = Close { socket: self.handle, flags: 0, linger: 0 };
         self.client.begin(Ioctl::Close, &input, Vec::new(), "close".into())
     }
 }

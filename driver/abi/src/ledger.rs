@@ -38,6 +38,10 @@ pub struct SocketCounts {
     pub open: u32,
     /// Being closed: their requests are ending.
     pub closing: u32,
+    /// Being closed gracefully: what was sent is still on its way.
+    pub lingering: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Output of `Ledger`.
@@ -56,6 +60,8 @@ pub struct Ledger {
     pub registered: u32,
     /// Teardowns finished since the driver was loaded.
     pub teardowns: u64,
+    /// Graceful closes that were cut short, by their deadline or a teardown, since the driver was loaded.
+    pub lingers_cut: u64,
     /// Sockets of every client that have not been given back to WSK.
     pub driver_sockets: u64,
     /// This client's requests, by [`Kind`].

@@ -36,6 +36,15 @@ impl Provider {
         }
     }
 
+    /// Whether a teardown lets sockets that were closed before it finish sending (contract: WSP-6), or cuts them short.
+    #[must_use]
+    pub const fn lingers_at_teardown(self) -> bool {
+        match self {
+            Self::Application => false,
+            Self::Transport => true,
+        }
+    }
+
     /// The lowest version that it can be started with: service providers exist since 2.0.
     #[must_use]
     pub const fn lowest_version(self) -> WinsockVersion {

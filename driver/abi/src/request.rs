@@ -184,11 +184,22 @@ wire! {
     Close, 16 {
         /// The socket.
         socket: SocketHandle,
-        /// Zero: the close is abortive, a connected peer sees a reset.
+        /// Zero: the close is abortive, a connected peer sees a reset. [`Close::LINGER`]: graceful.
         flags: u32,
-        /// Zero.
-        reserved: u32,
+        /// Milliseconds that a graceful close may take, at most [`Close::LONGEST_LINGER`]; 0 for [`Close::DEFAULT_LINGER`].
+        /// Otherwise zero.
+        linger: u32,
     }
+}
+
+impl Close {
+    /// The close completes at once; what was sent before it still arrives, then the peer sees the end of the stream. At the deadline
+    /// the close aborts. A teardown of `transport` waits for it, one of `application` does not.
+    pub const LINGER: u32 = 1;
+    /// Milliseconds.
+    pub const DEFAULT_LINGER: u32 = 30_000;
+    /// Milliseconds.
+    pub const LONGEST_LINGER: u32 = 600_000;
 }
 
 impl AddressOf {

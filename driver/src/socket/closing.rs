@@ -3,6 +3,7 @@
 //! Closing has four steps, each taken by whoever makes it possible: nobody comes in any more (the closer); nobody is in a call (the
 //! last to leave the gate); WSK has it back (`WskCloseSocket`'s completion); no request is pending (the last completion).
 
+use super::linger::{Linger, Stage};
 use super::{Held, Phase, Socket, SocketState};
 use crate::client::Client;
 use crate::irp::Irp;
@@ -19,10 +20,14 @@ use wskclient_abi::{Kind, STATUS_PENDING, STATUS_SUCCESS, WsaError};
 use wskclient_lifecycle::{Arrived, Closed, Returned};
 
 impl Socket {
-    /// Closes the socket, once: nobody comes in any more; the worker gives it back to WSK when nobody is in a call.
+    /// Closes the socket for the teardown, once: nobody comes in any more; the worker gives it back to WSK when nobody is in a call.
     pub fn close(&self) {
         let mut state = self.state.lock();
         if !state.begin_close(&self.client) {
+            drop(state);
+            if !self.spec.provider.lingers_at_teardown() {
+                self.cut_linger();
+            }
             return;
         }
         let opening = state.phase == Phase::Opening;
@@ -50,6 +55,35 @@ impl Socket {
         self.close_gate();
         self.cancel_accepts();
         Ok(())
+    }
+
+    /// As [`close_for`](Self::close_for), gracefully: the request completes at once, and what was sent before it still arrives. A
+    /// socket without a connection is just closed.
+    ///
+    /// # Errors
+    /// `WSAENOTSOCK` if it is being closed already, `WSAENOBUFS`; nothing is changed, and the IRP is the caller's.
+    pub fn close_gracefully(&self, irp: Irp, milliseconds: u32) -> Result<NTSTATUS, (Irp, WsaError)> {
+        let Ok(linger) = Linger::try_new(milliseconds) else { return Err((irp, WsaError::NoBuffers)) };
+        let mut state = self.state.lock();
+        if !state.can_linger() {
+            drop(state);
+            return self.close_for(irp).map(|()| STATUS_PENDING).map_err(|irp| (irp, WsaError::NotSocket));
+        }
+        if !state.begin_close(&self.client) {
+            drop(state);
+            return Err((irp, WsaError::NotSocket));
+        }
+        state.stage = Stage::Sending;
+        state.timer_out = true;
+        let linger = NonNull::from(&**state.linger.insert(linger));
+        drop(state);
+        self.client.closing.fetch_sub(1, Ordering::Relaxed);
+        self.lingers(1);
+        self.arm(linger);
+        self.client.take(Kind::Close);
+        self.close_gate();
+        self.cancel_all_but_sends();
+        Ok(self.client.complete(irp, Kind::Close, STATUS_SUCCESS, 0))
     }
 
     /// Cancels the accepts that wait: nobody comes in any more, and each of them is inside.
@@ -89,27 +123,31 @@ impl Socket {
     fn given_back(&self) {
         let mut state = self.state.lock();
         state.held = Held::Gone;
-        self.finish_if_over(state);
+        drop(state);
+        self.disarm();
+        self.finish_if_over(self.state.lock());
     }
 
     pub(super) fn finish_if_over(&self, mut state: Guard<'_, SocketState>) {
-        if state.held == Held::Gone && state.pending.is_empty() {
+        if state.held == Held::Gone && state.pending.is_empty() && Self::linger_is_back(&state) {
             state.held = Held::Finished;
-            let (closing, request) = (state.closing, state.close_request.take());
+            let (closing, lingers, request) = (state.closing, state.linger.is_some(), state.close_request.take());
             drop(state);
-            self.finish(closing, request);
+            if lingers {
+                self.lingers(-1);
+            } else if closing {
+                self.client.closing.fetch_sub(1, Ordering::Relaxed);
+            }
+            self.finish(request);
         }
     }
 
     /// The end: the socket leaves its instance and its slot, the close that asked for it completes.
-    fn finish(&self, closing: bool, request: Option<Irp>) {
+    fn finish(&self, request: Option<Irp>) {
         // SAFETY: whoever calls has the socket, so a reference to it exists; the slot's may be the last but this.
         let socket = unsafe { Ref::again(self) };
         let instance = self.client.instance(self.spec.provider);
         instance.remove(&socket);
-        if closing {
-            self.client.closing.fetch_sub(1, Ordering::Relaxed);
-        }
         self.client.table.release(self.slot);
         if let Some(irp) = request {
             self.client.complete(irp, Kind::Close, STATUS_SUCCESS, 0);
@@ -117,21 +155,46 @@ impl Socket {
         instance.leave(&self.client);
     }
 
-    /// The socket of WSK's to give back, if it is time to.
-    pub(super) fn due_for_close(&self) -> Option<SocketRef> {
+    /// What is to be done next for a socket that is being closed, once nobody is in a call. On the worker.
+    pub(super) fn next_step(&self) -> Option<(Step, SocketRef)> {
         let mut state = self.state.lock();
         let due = state.closing
             && state.held == Held::ByWsk
             && state.phase != Phase::Opening
             && self.client.table.is_drained(self.slot);
-        if due {
-            state.held = Held::Closing;
-        }
-        state.wsk.filter(|_| due)
+        let wsk = state.wsk.filter(|_| due)?;
+        let step = match state.stage {
+            Stage::Sending if !state.pending.is_empty() => return None,
+            Stage::Sending if state.shut_down => state.hand_out(Stage::Draining, Step::Drain),
+            Stage::Sending => state.hand_out(Stage::Disconnecting, Step::Disconnect),
+            Stage::Disconnected => state.hand_out(Stage::Draining, Step::Drain),
+            Stage::Disconnecting | Stage::Draining => return None,
+            Stage::Over => {
+                state.held = Held::Closing;
+                Step::GiveBack
+            }
+        };
+        Some((step, wsk))
     }
 }
 
+/// What the worker does for a socket that is being closed.
+pub(super) enum Step {
+    /// Disconnect gracefully.
+    Disconnect,
+    /// Wait for the peer's end of the stream.
+    Drain,
+    /// Give it back to WSK.
+    GiveBack,
+}
+
 impl SocketState {
+    fn hand_out(&mut self, stage: Stage, step: Step) -> Step {
+        self.stage = stage;
+        self.lingering_out = true;
+        step
+    }
+
     pub(super) fn begin_close(&mut self, client: &Client) -> bool {
         let first = !self.closing && matches!(self.held, Held::ByWsk);
         if first {

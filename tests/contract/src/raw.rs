@@ -73,7 +73,7 @@ pub fn well_formed(ioctl: Ioctl, socket: SocketHandle) -> (Vec<u8>, usize) {
             (bytes_of(&input), size_of::<AddressReply>())
         }
         Ioctl::Shutdown => (bytes_of(&Shutdown { socket, how: Shutdown::SEND, reserved: 0 }), 0),
-        Ioctl::Close => (bytes_of(&Close { socket, flags: 0, reserved: 0 }), 0),
+        Ioctl::Close => (bytes_of(&Close { socket, flags: 0, linger: 0 }), 0),
     }
 }
 

@@ -145,8 +145,9 @@ fn bad_reserved() -> Vec<BadField> {
         (Ioctl::Connect, offset_of!(Connect, reserved)),
         (Ioctl::Send, offset_of!(Transfer, reserved)),
         (Ioctl::Receive, offset_of!(Transfer, reserved)),
-        (Ioctl::Close, offset_of!(Close, reserved)),
-        (Ioctl::Close, offset_of!(Close, flags)),
+        (Ioctl::Address, offset_of!(AddressOf, reserved)),
+        (Ioctl::Shutdown, offset_of!(Shutdown, reserved)),
+        (Ioctl::Close, offset_of!(Close, linger)),
         (Ioctl::Send, offset_of!(Transfer, flags)),
         (Ioctl::Receive, offset_of!(Transfer, flags)),
     ];
@@ -156,6 +157,9 @@ fn bad_reserved() -> Vec<BadField> {
     }
     for half in [[1, 0], [0, 0x80]] {
         fields.push((Ioctl::Startup, offset_of!(Startup, reserved), half.to_vec(), WsaError::Invalid));
+    }
+    for flags in [2_u32, 3, 0x8000_0000, u32::MAX] {
+        fields.push((Ioctl::Close, offset_of!(Close, flags), flags.as_bytes().to_vec(), WsaError::Invalid));
     }
     let wait_all = Transfer::WAIT_ALL;
     fields.push((Ioctl::Send, offset_of!(Transfer, flags), wait_all.as_bytes().to_vec(), WsaError::Invalid));

@@ -1,0 +1,247 @@
+//! A graceful close: what was sent before it still arrives (contract: WSP-6, X-4).
+//!
+//! It escalates by itself: the sends that are out end, WSK disconnects gracefully, the peer's end of the stream is waited for, and WSK
+//! gets the socket back, which then resets nothing. At the deadline, or when the teardown of a provider that does not wait comes by,
+//! whatever is still missing is left out and the close aborts.
+
+use super::{Held, Phase, Socket, SocketState};
+use crate::lock::Guard;
+use crate::nt;
+use crate::pool::{OutOfPool, Ref, try_box};
+use crate::rundown::Running;
+use alloc::boxed::Box;
+use core::cell::UnsafeCell;
+use core::ffi::c_void;
+use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::Ordering;
+use wdk_sys::{DEVICE_OBJECT, IRP, KDPC, KTIMER, LARGE_INTEGER, NTSTATUS, ntddk};
+use wsk::{SocketRef, sys};
+use wskclient_abi::{Kind, STATUS_PENDING, STATUS_SUCCESS};
+use wskclient_lifecycle::{Arrived, Claim, Returned};
+
+/// How far a graceful close has come. [`Stage::Over`] is also that of a close that is not graceful.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Sends are still out.
+    Sending,
+    /// `WskDisconnect` is out.
+    Disconnecting,
+    /// The peer's end of the stream is to be waited for.
+    Disconnected,
+    /// It is being waited for: a draining `WskReceive` is out.
+    Draining,
+    /// Nothing more is waited for.
+    Over,
+}
+
+/// What a graceful close needs, allocated before it begins: so it can't fail half-way.
+///
+/// # Invariants
+/// - `irp` is out at WSK while the state says `lingering_out`; `timer` is set, or its DPC on the way, while it says `timer_out`. The
+///   socket, and so this, stays until neither does.
+pub struct Linger {
+    irp: NonNull<IRP>,
+    claim: Claim,
+    buffer: UnsafeCell<sys::Buf>,
+    timer: UnsafeCell<KTIMER>,
+    dpc: UnsafeCell<KDPC>,
+    milliseconds: u32,
+}
+
+impl Linger {
+    /// Everything for a close that lingers so long.
+    pub fn try_new(milliseconds: u32) -> Result<Box<Self>, OutOfPool> {
+        let irp = nt::allocate_irp().ok_or(OutOfPool)?;
+        // A value that finds no pool is dropped, and its IRP with it.
+        try_box(Self {
+            irp,
+            claim: Claim::new(),
+            buffer: UnsafeCell::new(sys::Buf { mdl: null_mut(), offset: 0, length: 0 }),
+            // SAFETY: a KTIMER is plain data.
+            timer: UnsafeCell::new(unsafe { core::mem::zeroed() }),
+            // SAFETY: a KDPC is plain data.
+            dpc: UnsafeCell::new(unsafe { core::mem::zeroed() }),
+            milliseconds,
+        })
+    }
+}
+
+impl Drop for Linger {
+    fn drop(&mut self) {
+        // SAFETY: not out (invariant), so nobody else's.
+        unsafe { nt::free_irp(self.irp) };
+    }
+}
+
+impl SocketState {
+    /// Whether a close of this socket can linger: it has a connection.
+    pub(super) fn can_linger(&self) -> bool {
+        self.phase == Phase::Connected
+    }
+
+    /// Ends the lingering before its end. False if there is none.
+    fn cut(&mut self) -> bool {
+        let lingers = self.linger.is_some() && self.stage != Stage::Over;
+        if lingers {
+            self.stage = Stage::Over;
+        }
+        lingers
+    }
+}
+
+impl Socket {
+    /// Sets the deadline of a close that has begun to linger. The caller has set `timer_out`.
+    pub(super) fn arm(&self, linger: NonNull<Linger>) {
+        // SAFETY: whoever calls has the socket, so a reference to it exists.
+        let context = unsafe { Ref::again(self) }.into_raw();
+        // SAFETY: the socket stays while `timer_out` is set, and this with it.
+        let linger = unsafe { linger.as_ref() };
+        // SAFETY: nonpaged, and stays where it is.
+        unsafe { ntddk::KeInitializeTimer(linger.timer.get()) };
+        // SAFETY: as above; the routine is right for the context, which it takes over.
+        unsafe { ntddk::KeInitializeDpc(linger.dpc.get(), Some(deadline), context.as_ptr().cast()) };
+        // Relative, in units of 100 nanoseconds.
+        let due = LARGE_INTEGER { QuadPart: i64::from(linger.milliseconds).wrapping_mul(-10_000) };
+        // SAFETY: both initialised just now.
+        let _was_set = unsafe { ntddk::KeSetTimer(linger.timer.get(), due, linger.dpc.get()) };
+    }
+
+    /// Takes the deadline back, if it has not come. Called when WSK has the socket back.
+    pub(super) fn disarm(&self) {
+        let timer = {
+            let state = self.state.lock();
+            state.linger.as_ref().filter(|_| state.timer_out).map(|linger| linger.timer.get())
+        };
+        let Some(timer) = timer else { return };
+        // SAFETY: initialised by `arm`; the socket stays while `timer_out` is set.
+        if unsafe { ntddk::KeCancelTimer(timer) } != 0 {
+            self.state.lock().timer_out = false;
+            // SAFETY: the reference that `arm` gave up: the DPC won't run.
+            drop(unsafe { Ref::from_raw(NonNull::from(self)) });
+        }
+    }
+
+    /// Ends the lingering, if there is any: a teardown does not wait for it.
+    pub fn cut_linger(&self) {
+        let cut = self.state.lock().cut();
+        if cut {
+            self.client.driver().linger_cut();
+            self.queue_work();
+        }
+    }
+
+    /// Disconnects gracefully. On the worker, with the gate drained.
+    pub(super) fn disconnect(&self, wsk: SocketRef) {
+        // SAFETY: the gate has drained, and the socket is closed after this; connected.
+        self.hand_out_linger(|irp, _| unsafe { wsk.disconnect(0, irp) });
+    }
+
+    /// Waits for the peer's end of the stream. On the worker, with the gate drained.
+    pub(super) fn drain(&self, wsk: SocketRef) {
+        // SAFETY: the gate has drained, and the socket is closed after this; connected; a drain has no buffer.
+        self.hand_out_linger(|irp, buffer| unsafe { wsk.receive(buffer, sys::FLAG_DRAIN, irp) });
+    }
+
+    fn hand_out_linger(&self, call: impl FnOnce(NonNull<sys::Irp>, NonNull<sys::Buf>) -> NTSTATUS) {
+        let linger = self.state.lock().linger.as_deref().map(NonNull::from);
+        let Some(linger) = linger else { return };
+        // SAFETY: the socket stays while `lingering_out` is set, and this with it.
+        let linger = unsafe { linger.as_ref() };
+        linger.claim.renew();
+        // SAFETY: ours: not out until the call below (invariant).
+        unsafe { nt::reuse_irp(linger.irp) };
+        // SAFETY: whoever calls has the socket, so a reference to it exists.
+        let context = unsafe { Ref::again(self) }.into_raw();
+        // SAFETY: ours; the routine takes the context over.
+        unsafe { nt::set_completion_routine(linger.irp, linger_completed, context.as_ptr().cast()) };
+        // SAFETY: a field of a live object is not null.
+        let buffer = unsafe { NonNull::new_unchecked(linger.buffer.get()) };
+        let status = call(nt::as_wsk(linger.irp), buffer);
+        match linger.claim.returned(status == STATUS_PENDING) {
+            Returned::Outstanding | Returned::Finished => {}
+            Returned::NeverTaken => {
+                // SAFETY: the routine won't run: the context is ours again.
+                let socket = unsafe { Ref::from_raw(context) };
+                socket.lingered(false);
+            }
+        }
+    }
+
+    /// A step of the lingering has come back.
+    fn lingered(&self, success: bool) {
+        let mut state = self.state.lock();
+        state.lingering_out = false;
+        state.stage = match state.stage {
+            Stage::Disconnecting if success => Stage::Disconnected,
+            _ => Stage::Over,
+        };
+        if state.held == Held::ByWsk {
+            drop(state);
+            self.queue_work();
+        } else {
+            self.finish_if_over(state);
+        }
+    }
+
+    /// Whether nothing of a graceful close is out any more.
+    pub(super) fn linger_is_back(state: &Guard<'_, SocketState>) -> bool {
+        !state.lingering_out && !state.timer_out
+    }
+
+    /// Cancels what a close that lingers does not wait for: everything but sends and shutdowns.
+    pub(super) fn cancel_all_but_sends(&self) {
+        while let Some(operation) =
+            self.hold_for_cancel(|operation| !matches!(operation.kind(), Kind::Send | Kind::Shutdown))
+        {
+            // SAFETY: held just now.
+            unsafe { crate::operation::cancel_held(operation) };
+        }
+    }
+
+    pub(super) fn lingers(&self, by: i32) {
+        let lingering = &self.client.lingering;
+        if by > 0 {
+            lingering.fetch_add(1, Ordering::Relaxed)
+        } else {
+            lingering.fetch_sub(1, Ordering::Relaxed)
+        };
+    }
+}
+
+/// WSK has disconnected, or drained. At any IRQL up to `DISPATCH_LEVEL`, perhaps inside the call.
+unsafe extern "C" fn linger_completed(_device: *mut DEVICE_OBJECT, irp: *mut IRP, context: *mut c_void) -> NTSTATUS {
+    let _running = Running::enter(context);
+    // SAFETY: what `hand_out_linger` gave up is not null.
+    let socket: NonNull<Socket> = unsafe { NonNull::new_unchecked(context.cast()) };
+    // SAFETY: the reference that `hand_out_linger` gave up.
+    let socket = unsafe { Ref::from_raw(socket) };
+    // SAFETY: WSK gives the IRP that it was given.
+    let irp = unsafe { nt::non_null(irp) };
+    // SAFETY: completed, and ours.
+    let (status, _) = unsafe { nt::io_status(irp) };
+    let claim = socket.state.lock().linger.as_deref().map(|linger| NonNull::from(&linger.claim));
+    if let Some(claim) = claim {
+        // SAFETY: the socket stays while `lingering_out` is set, and this with it.
+        let (Arrived::End | Arrived::Leave) = unsafe { claim.as_ref() }.arrived();
+    }
+    socket.lingered(status == STATUS_SUCCESS);
+    nt::MORE_PROCESSING_REQUIRED
+}
+
+/// The deadline of a graceful close has come. At `DISPATCH_LEVEL`.
+unsafe extern "C" fn deadline(_dpc: *mut KDPC, context: *mut c_void, _: *mut c_void, _: *mut c_void) {
+    let _running = Running::enter(context);
+    // SAFETY: what `arm` gave up is not null.
+    let socket: NonNull<Socket> = unsafe { NonNull::new_unchecked(context.cast()) };
+    // SAFETY: the reference that `arm` gave up.
+    let socket = unsafe { Ref::from_raw(socket) };
+    let mut state = socket.state.lock();
+    state.timer_out = false;
+    if state.cut() {
+        drop(state);
+        socket.client.driver().linger_cut();
+        socket.queue_work();
+    } else {
+        socket.finish_if_over(state);
+    }
+}
