@@ -1,8 +1,8 @@
-//! The provider's functions that make sockets: `WskSocket` and `WskSocketConnect`; and `WskControlClient`.
+//! The provider's functions that make sockets: `WskSocket` and `WskSocketConnect`.
 //!
 //! One idea: IoStatus.Information of the IRP is the only place that a new socket's pointer appears in.
 //!
-//! Source: *`WskSocket`*, *`WskSocketConnect`*, *`WskControlClient`*, *WSK Address Families*.
+//! Source: *`WskSocket`*, *`WskSocketConnect`*, *WSK Address Families*.
 
 use std::ffi::c_void;
 use std::net::SocketAddr;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use wsk::sys;
 
+use super::buffers::Buffer;
 use super::events::Callbacks;
 use super::host::Host;
 use super::lanes::Op;
@@ -62,28 +63,10 @@ pub extern "win64" fn socket_connect(
                 socket.inner.lock().events.callbacks =
                     Callbacks { context: context as usize, table: dispatch as usize };
                 let request = provider.pass_to_socket(request, &socket);
-                socket.submit(provider, request, Op::Connect { remote, started: false, made: true })
+                socket.submit(provider, request, Op::connect(remote, true, Buffer::default()))
             }
             Err(status) => provider.conclude(request, status, 0),
         }
-    })
-}
-
-pub extern "win64" fn control_client(
-    client: *mut sys::Client,
-    _code: u32,
-    _input_size: usize,
-    _input: *mut c_void,
-    _output_size: usize,
-    _output: *mut c_void,
-    _returned: *mut usize,
-    irp: *mut sys::Irp,
-) -> Status {
-    if irp.is_null() {
-        return status::NOT_IMPLEMENTED;
-    }
-    dispatch::client_call("WskControlClient", client, irp, |provider, _, request| {
-        provider.conclude(request, status::NOT_IMPLEMENTED, 0)
     })
 }
 

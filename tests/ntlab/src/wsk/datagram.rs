@@ -34,8 +34,8 @@ pub extern "win64" fn send_to(
         // SAFETY: the driver passes a WSK_BUF with a valid MDL chain.
         let buffer = unsafe { Buffer::read("WskSendTo", buffer) }?;
         // SAFETY: the driver passes a SOCKADDR of the socket's family.
-        let remote = unsafe { address::read(remote, socket.family) };
-        match remote.and_then(|remote| address::inside_the_lab(remote, status::NETWORK_UNREACHABLE)) {
+        let remote = unsafe { destination(socket, remote) };
+        match remote {
             Ok(remote) => socket.submit(provider, request, Op::SendTo { buffer, remote }),
             Err(status) => provider.conclude(request, status, 0),
         }
@@ -61,16 +61,42 @@ pub extern "win64" fn receive_from(
 
 pub extern "win64" fn send_messages(
     socket: *mut sys::Socket,
-    _buffers: *mut sys::BufList,
-    _flags: u32,
-    _remote: *mut sys::SockAddr,
+    list: *mut sys::BufList,
+    flags: u32,
+    remote: *mut sys::SockAddr,
     _control_length: u32,
     _control: *mut sys::ControlHeader,
     irp: *mut sys::Irp,
 ) -> Status {
-    dispatch::socket_call("WskSendMessages", socket, DATAGRAM, irp, |provider, _, request| {
-        provider.conclude(request, status::NOT_IMPLEMENTED, 0)
+    dispatch::socket_call("WskSendMessages", socket, DATAGRAM, irp, |provider, socket, request| {
+        let (mut buffers, mut next) = (Vec::new(), list);
+        // SAFETY: the driver passes a list that ends with a null pointer.
+        while let Some(node) = unsafe { next.as_ref() } {
+            // SAFETY: each of its buffers has a valid MDL chain.
+            buffers.push(unsafe { Buffer::read("WskSendMessages", &raw const node.buffer) }?);
+            next = node.next;
+        }
+        // SAFETY: the driver passes NULL or a SOCKADDR of the socket's family.
+        let remote = unsafe { destination(socket, remote) };
+        match remote {
+            _ if flags != 0 || buffers.is_empty() => provider.conclude(request, status::INVALID_PARAMETER, 0),
+            Ok(remote) => socket.submit(provider, request, Op::SendMessages { buffers, next: 0, done: 0, remote }),
+            Err(status) => provider.conclude(request, status, 0),
+        }
     })
+}
+
+/// Where a datagram goes: to `remote`, or if that is NULL to the address that an I/O control has fixed.
+///
+/// # Safety
+/// `remote` is null or points to a readable SOCKADDR of its own family.
+unsafe fn destination(socket: &Socket, remote: *const sys::SockAddr) -> Result<SocketAddr, Status> {
+    if remote.is_null() {
+        return socket.inner.lock().remote.ok_or(status::INVALID_PARAMETER);
+    }
+    // SAFETY: as the caller's.
+    let remote = unsafe { address::read(remote, socket.family) }?;
+    address::inside_the_lab(remote, status::NETWORK_UNREACHABLE)
 }
 
 impl Socket {

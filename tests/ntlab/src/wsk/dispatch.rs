@@ -17,7 +17,7 @@ use super::request::{Owner, Request};
 use super::rules;
 use super::socket::{Category, Socket};
 use super::status::{self, Status};
-use super::{Provider, address, client, datagram, indicate, kernel, listen, names, option, stream};
+use super::{Provider, address, client, control, datagram, indicate, kernel, listen, names, option, stream};
 use crate::call::{self, Stopped};
 use crate::exports::{Export, gated};
 use crate::irql;
@@ -124,18 +124,6 @@ fn conclude_address(
     provider.conclude(request, status::SUCCESS, 0)
 }
 
-extern "win64" fn connect_ex(
-    socket: *mut sys::Socket,
-    _remote: *mut sys::SockAddr,
-    _buffer: *mut sys::Buf,
-    _flags: u32,
-    irp: *mut sys::Irp,
-) -> Status {
-    socket_call("WskConnectEx", socket, WITH_PEER, irp, |provider, _, request| {
-        provider.conclude(request, status::NOT_IMPLEMENTED, 0)
-    })
-}
-
 /// The tables, as drivers see them.
 struct Tables {
     provider: sys::ProviderDispatch,
@@ -178,7 +166,7 @@ impl Tables {
         let receive = gate!("WskReceive", stream::receive, sys::ReceiveFn);
         let disconnect = gate!("WskDisconnect", stream::disconnect, sys::DisconnectFn);
         let release_data = gate!("WskRelease", indicate::release, sys::ReleaseDataFn);
-        let connect_ex = gate!("WskConnectEx", connect_ex, sys::ConnectExFn);
+        let connect_ex = gate!("WskConnectEx", stream::connect_ex, sys::ConnectExFn);
         let basic = || sys::BasicDispatch { control_socket: control, close_socket: close };
         Self {
             provider: sys::ProviderDispatch {
@@ -186,7 +174,7 @@ impl Tables {
                 reserved: 0,
                 socket: gate!("WskSocket", client::socket, sys::SocketFn),
                 socket_connect: gate!("WskSocketConnect", client::socket_connect, sys::SocketConnectFn),
-                control_client: gate!("WskControlClient", client::control_client, sys::ControlClientFn),
+                control_client: gate!("WskControlClient", control::control_client, sys::ControlClientFn),
                 get_address_info: gate!(
                     "WskGetAddressInfo",
                     names::get_address_info,

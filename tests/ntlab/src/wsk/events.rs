@@ -98,7 +98,7 @@ pub struct Events {
     /// Connections that the driver wants.
     pub inspected: VecDeque<Arrival>,
     /// As what this socket was inspected.
-    pub inspect_id: Option<u32>,
+    pub inspect_id: Option<(usize, u32)>,
 }
 
 impl Events {

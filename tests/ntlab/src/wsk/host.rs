@@ -133,6 +133,16 @@ impl Host {
         Ok(bytes)
     }
 
+    /// How many bytes have arrived and are not received.
+    pub fn waiting(&self) -> io::Result<usize> {
+        let mut count: libc::c_int = 0;
+        // SAFETY: the host writes one int.
+        if unsafe { libc::ioctl(self.fd(), libc::FIONREAD, &raw mut count) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
     /// Drops `count` bytes that were peeked at.
     pub fn drop_bytes(&self, mut count: usize) {
         let mut scratch = [MaybeUninit::<u8>::uninit(); 16 * 1024];

@@ -214,7 +214,7 @@ impl Socket {
             callbacks,
         };
         let socket = provider.add_socket(host, new)?;
-        socket.inner.lock().events.inspect_id = id;
+        socket.inner.lock().events.inspect_id = id.map(|id| (self.object() as usize, id));
         Ok(socket)
     }
 }

@@ -25,8 +25,8 @@ use crate::rules::record;
 pub enum Op {
     /// The next connection, and where to write its addresses.
     Accept { local: *mut sys::SockAddr, remote: *mut sys::SockAddr, callbacks: Callbacks },
-    /// A connection; `started` once the host has been asked; `made` if the socket is only made for it.
-    Connect { remote: SocketAddr, started: bool, made: bool },
+    /// A connection; `started` once the host has been asked; `made` if the socket is only made for it; then what to send.
+    Connect { remote: SocketAddr, started: bool, connected: bool, made: bool, buffer: Buffer, done: usize },
     /// `done` bytes of the buffer have been handed to TCP.
     Send { buffer: Buffer, done: usize },
     /// As a send, then the FIN and its acknowledgement.
@@ -37,6 +37,8 @@ pub enum Op {
     ReceiveFrom { buffer: Buffer, remote: *mut sys::SockAddr, control_length: *mut u32, flags: *mut u32 },
     /// One datagram.
     SendTo { buffer: Buffer, remote: SocketAddr },
+    /// Datagrams, of which `next` is the first that is not sent; `done` bytes are.
+    SendMessages { buffers: Vec<Buffer>, next: usize, done: usize, remote: SocketAddr },
 }
 
 // SAFETY: the pointers lead to memory that the driver keeps valid until the IRP that they came with is completed; only the holder
@@ -63,10 +65,19 @@ pub type Lane = BTreeMap<u64, Pending>;
 pub const LANES: usize = 2;
 
 impl Op {
+    /// A connection to `remote`.
+    pub fn connect(remote: SocketAddr, made: bool, buffer: Buffer) -> Self {
+        Self::Connect { remote, started: false, connected: false, made, buffer, done: 0 }
+    }
+
     fn lane(&self) -> usize {
         match self {
             Self::Accept { .. } | Self::Receive { .. } | Self::ReceiveFrom { .. } => 0,
-            Self::Connect { .. } | Self::Send { .. } | Self::Disconnect { .. } | Self::SendTo { .. } => 1,
+            Self::Connect { .. }
+            | Self::Send { .. }
+            | Self::Disconnect { .. }
+            | Self::SendTo { .. }
+            | Self::SendMessages { .. } => 1,
         }
     }
 

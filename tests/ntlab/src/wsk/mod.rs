@@ -13,6 +13,7 @@
 mod address;
 mod buffers;
 mod client;
+mod control;
 mod datagram;
 mod dispatch;
 mod events;
@@ -55,6 +56,8 @@ pub enum ProviderState {
     Ready,
     /// The network subsystem has not started yet: captures wait.
     NotReady,
+    /// There is none that has the client's version: captures fail at once.
+    Refused,
     /// The network subsystem has failed: sockets are dead, captures wait.
     Lost,
 }
@@ -127,6 +130,10 @@ pub struct Counters {
     pub sockets: usize,
     /// IRPs that WSK has.
     pub irps: usize,
+    /// IRPs taken since the start.
+    pub irps_taken: u64,
+    /// Security descriptors that were cached and not released.
+    pub descriptors: usize,
     /// Lists of received data that were retained and not released.
     pub retained: usize,
     /// Lists of `WskGetAddressInfo` that were not freed.
@@ -157,6 +164,16 @@ impl Network {
     /// Makes the provider ready or not, or takes it away from under the driver.
     pub fn set_provider(&self, state: ProviderState) {
         self.within(|provider| provider.set_state(state));
+    }
+
+    /// Takes the provider away when it gets its `irp`th IRP, counted as [`Counters::irps_taken`]; 0 for never.
+    pub fn lose_provider_at(&self, irp: u64) {
+        self.provider().lose_at.store(irp, Ordering::SeqCst);
+    }
+
+    /// Tells those that wait that a transport was added or removed.
+    pub fn change_transports(&self) {
+        self.within(|provider| provider.end_changes(None, status::SUCCESS));
     }
 
     /// Fixes what is otherwise left to the seed.
@@ -247,6 +264,9 @@ pub(crate) struct Provider {
     irps: Mutex<HashMap<usize, request::Record>>,
     numbers: AtomicU64,
     names: Mutex<names::Names>,
+    control: Mutex<control::State>,
+    /// The number of the IRP with which the provider is lost, or 0.
+    lose_at: AtomicU64,
     /// Lists of received data that the driver keeps, by the address that it has.
     retained: Mutex<HashMap<usize, indicate::Indication>>,
     network: OnceLock<thread::Network>,
@@ -255,6 +275,7 @@ pub(crate) struct Provider {
 
 #[derive(Default)]
 struct Totals {
+    irps: AtomicU64,
     sockets_opened: AtomicU64,
     resets: AtomicU64,
     bytes_sent: AtomicU64,
@@ -274,6 +295,8 @@ impl Provider {
             captures,
             sockets: self.sockets.lock().open(),
             irps: self.irps.lock().len(),
+            irps_taken: self.totals.irps.load(Ordering::SeqCst),
+            descriptors: self.control.lock().descriptors(),
             retained: self.retained.lock().len(),
             address_lists: self.names.lock().lists(),
             sockets_opened: self.totals.sockets_opened.load(Ordering::Relaxed),
@@ -291,6 +314,10 @@ impl Provider {
         let retained = self.retained.lock().len();
         if retained != 0 {
             live.push(format!("{retained} lists of received data that WskRelease was not called for"));
+        }
+        let descriptors = self.control.lock().descriptors();
+        if descriptors != 0 {
+            live.push(format!("{descriptors} security descriptors that WSK_RELEASE_SD was not called for"));
         }
         let lists = self.names.lock().lists();
         if lists != 0 {
@@ -319,6 +346,7 @@ impl Provider {
                 socket.fail(self, status::FILE_FORCED_CLOSED);
             }
             self.fail_look_ups(status::FILE_FORCED_CLOSED);
+            self.end_changes(None, status::FILE_FORCED_CLOSED);
         }
     }
 

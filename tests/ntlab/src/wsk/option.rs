@@ -13,7 +13,7 @@ use wsk::sys;
 use super::events::Control;
 use super::socket::{Category, Inner, Phase, Socket};
 use super::status::{self, Status};
-use super::{dispatch, kernel, rules};
+use super::{address, dispatch, kernel, rules};
 use crate::call::{self, Stopped};
 use crate::rules::record;
 
@@ -38,6 +38,16 @@ pub const SO_TYPE: u32 = 0x1008;
 pub const SO_CONDITIONAL_ACCEPT: u32 = 0x3002;
 /// `SO_WSK_EVENT_CALLBACK`.
 pub const SO_WSK_EVENT_CALLBACK: u32 = 0x4002;
+/// `SIO_WSK_SET_REMOTE_ADDRESS`.
+pub const SIO_WSK_SET_REMOTE_ADDRESS: u32 = 0x8f00_0001;
+/// `SIO_WSK_QUERY_IDEAL_SEND_BACKLOG`.
+pub const SIO_WSK_QUERY_IDEAL_SEND_BACKLOG: u32 = 0x4f00_0003;
+/// `SIO_WSK_QUERY_RECEIVE_BACKLOG`.
+pub const SIO_WSK_QUERY_RECEIVE_BACKLOG: u32 = 0x4f00_0004;
+/// `SIO_WSK_QUERY_INSPECT_ID`.
+pub const SIO_WSK_QUERY_INSPECT_ID: u32 = 0x4f00_0005;
+/// `SIO_WSK_SET_SENDTO_ADDRESS`.
+pub const SIO_WSK_SET_SENDTO_ADDRESS: u32 = 0x8f00_0006;
 /// `IPPROTO_TCP`, as a level.
 pub const IPPROTO_TCP: u32 = 6;
 /// `TCP_NODELAY`.
@@ -70,11 +80,12 @@ pub extern "win64" fn control_socket(
     let buffers = Buffers { input, input_size, output, output_size };
     if irp.is_null() {
         let outcome = without_irp(socket, request_type, code, level, &buffers);
+        let (status, count) = call::or_escape(outcome);
         if !returned.is_null() {
             // SAFETY: the driver passes NULL or a variable for the number of bytes returned.
-            unsafe { returned.write(0) };
+            unsafe { returned.write(count) };
         }
-        return call::or_escape(outcome);
+        return status;
     }
     dispatch::socket_call("WskControlSocket", socket, ALL, irp, |provider, socket, request| {
         if is_event_callback(request_type, code, level) {
@@ -94,22 +105,26 @@ fn is_event_callback(request_type: sys::ControlSocketType, code: u32, level: u32
     request_type == sys::CONTROL_SET_OPTION && level == SOL_SOCKET && code == SO_WSK_EVENT_CALLBACK
 }
 
-/// Only the event callbacks may be controlled without an IRP.
+/// Only the event callbacks, and queries by I/O control, may go without an IRP. The result: a status, and bytes of output.
 fn without_irp(
     socket: *mut sys::Socket,
     request_type: sys::ControlSocketType,
     code: u32,
     level: u32,
     buffers: &Buffers,
-) -> Result<Status, Stopped> {
+) -> Result<(Status, usize), Stopped> {
     let provider = kernel::provider();
     let call = provider.enter("WskControlSocket", socket, ALL, false)?;
     if is_event_callback(request_type, code, level) {
         // SAFETY: the driver passes `input_size` bytes of input.
         return match unsafe { buffers.event_control() } {
-            Ok(control) => call.socket.control_events(&provider, control, None),
-            Err(status) => Ok(status),
+            Ok(control) => call.socket.control_events(&provider, control, None).map(|status| (status, 0)),
+            Err(status) => Ok((status, 0)),
         };
+    }
+    if request_type == sys::CONTROL_IOCTL {
+        let outcome = control(&call.socket, request_type, code, level, buffers);
+        return Ok(outcome.map_or_else(|status| (status, 0), |count| (status::SUCCESS, count)));
     }
     let message = format!("WskControlSocket for option {code:#x} of level {level:#x} on {} got no IRP", call.socket);
     Err(record(&rules::NO_IRP, message, Vec::new()))
@@ -136,12 +151,64 @@ fn control(
             // SAFETY: the driver passes `output_size` bytes for the output.
             unsafe { buffers.answer(value) }
         }
-        sys::CONTROL_IOCTL => Err(status::NOT_IMPLEMENTED),
+        sys::CONTROL_IOCTL => io_control(socket, &mut inner, code, buffers),
         _ => Err(status::INVALID_PARAMETER),
     }
 }
 
+/// Does one I/O control operation; the result is the number of bytes written to the output.
+fn io_control(socket: &Socket, inner: &mut Inner, code: u32, buffers: &Buffers) -> Result<usize, Status> {
+    let connection = matches!(socket.category, Category::Connection | Category::Stream);
+    match code {
+        SIO_WSK_QUERY_IDEAL_SEND_BACKLOG if connection && inner.phase == Phase::Connected => {
+            // SAFETY: the driver passes `output_size` bytes for the output.
+            unsafe { buffers.write(inner.events.ideal_backlog) }
+        }
+        SIO_WSK_QUERY_RECEIVE_BACKLOG if connection && inner.phase == Phase::Connected => {
+            let host = inner.host.as_ref().ok_or(inner.phase.refusal())?;
+            let waiting = of_host(host.waiting())?;
+            // SAFETY: as above.
+            unsafe { buffers.write(waiting) }
+        }
+        SIO_WSK_QUERY_INSPECT_ID if connection => {
+            let (key, serial_number) = inner.events.inspect_id.ok_or(status::INVALID_DEVICE_STATE)?;
+            // SAFETY: as above.
+            unsafe { buffers.write(sys::InspectId { key, serial_number }) }
+        }
+        SIO_WSK_SET_REMOTE_ADDRESS | SIO_WSK_SET_SENDTO_ADDRESS if socket.category == Category::Datagram => {
+            if buffers.input.is_null() || buffers.input_size < address::length(socket.family) {
+                return Err(status::INVALID_PARAMETER);
+            }
+            // SAFETY: the driver passes a SOCKADDR, of which there is enough.
+            let remote = unsafe { address::read(buffers.input.cast(), socket.family) }?;
+            let remote = address::inside_the_lab(remote, status::NETWORK_UNREACHABLE)?;
+            if inner.phase != Phase::Bound {
+                return Err(inner.phase.refusal());
+            }
+            if code == SIO_WSK_SET_REMOTE_ADDRESS {
+                // From now on nobody else's datagrams arrive.
+                of_host(inner.host.as_ref().ok_or(inner.phase.refusal())?.connect(remote))?;
+            }
+            inner.remote = Some(remote);
+            Ok(0)
+        }
+        SIO_WSK_QUERY_IDEAL_SEND_BACKLOG | SIO_WSK_QUERY_RECEIVE_BACKLOG if connection => Err(inner.phase.refusal()),
+        _ => Err(status::NOT_SUPPORTED),
+    }
+}
+
 impl Buffers {
+    /// # Safety
+    /// `output` is null or points to `output_size` writable bytes.
+    unsafe fn write<T>(&self, value: T) -> Result<usize, Status> {
+        if self.output.is_null() || self.output_size < size_of::<T>() {
+            return Err(status::BUFFER_TOO_SMALL);
+        }
+        // SAFETY: the caller vouches for the memory, of which there is enough.
+        unsafe { self.output.cast::<T>().write_unaligned(value) };
+        Ok(size_of::<T>())
+    }
+
     /// # Safety
     /// `input` is null or points to `input_size` readable bytes.
     unsafe fn event_control(&self) -> Result<Control, Status> {

@@ -269,6 +269,9 @@ impl Provider {
             if captures.deregistering {
                 return Ok(status::DEVICE_NOT_READY);
             }
+            if *state == ProviderState::Refused {
+                return Ok(status::NOINTERFACE);
+            }
             if *state == ProviderState::Ready {
                 captures.count += 1;
                 drop(captures);
@@ -307,6 +310,7 @@ impl Provider {
     fn deregister(&self, block: *mut sys::Registration) -> Result<(), Stopped> {
         let client = self.registered("WskDeregister", block)?;
         client.captures.lock().deregistering = true;
+        self.end_changes(Some(&client), status::CANCELLED);
         self.changed();
         let deadline = Instant::now() + PATIENCE;
         let mut state = self.state.lock();

@@ -14,12 +14,12 @@ use std::time::Instant;
 
 use wsk::sys;
 
-use super::Provider;
 use super::kernel;
 use super::registration::Client;
 use super::rules;
 use super::socket::Socket;
 use super::status::{self, Status};
+use super::{Provider, ProviderState};
 use crate::call::{self, Stopped};
 use crate::irp;
 use crate::nt;
@@ -176,6 +176,9 @@ impl Provider {
         packet.DriverContext.set([SCRIBBLE as nt::PVOID; 4]);
         irp::history(irp, function, irp as usize);
 
+        if self.totals.irps.fetch_add(1, Ordering::SeqCst) + 1 == self.lose_at.load(Ordering::SeqCst) {
+            self.set_state(ProviderState::Lost);
+        }
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let found = Record { owner: owner.clone(), number, function, since: Instant::now() };
         self.irps.lock().insert(irp as usize, found);
@@ -243,7 +246,10 @@ fn cancel(irp: *mut nt::IRP) -> Result<(), Stopped> {
     let found = provider.irps.lock().get(&(irp as usize)).cloned();
     match found {
         Some(Record { owner: Owner::Socket(socket), number, .. }) => socket.cancel(&provider, number),
-        Some(Record { owner: Owner::Client(_), number, .. }) => provider.cancel_look_up(number),
+        Some(Record { owner: Owner::Client(_), number, .. }) => {
+            provider.cancel_look_up(number)?;
+            provider.cancel_change(number)
+        }
         None => Ok(()),
     }
 }

@@ -52,6 +52,9 @@ wsk_rules! {
     RELEASE_UNKNOWN = "WskReleaseUnknown",
         "WskRelease gets a list that a callback of this socket retained, once, and the head of it.",
         "Keep the pointer that the callback got, and forget it with the release.";
+    DESCRIPTOR_UNKNOWN = "WskDescriptorUnknown",
+        "WSK_RELEASE_SD gets a security descriptor that WSK_CACHE_SD gave, once.",
+        "Release the cached copy, not the original, and forget it with the release.";
     NO_IRP = "WskNoIrp",
         "A function that completes asynchronously is given an IRP.",
         "Allocate an IRP with one stack location, or pass on one that has a free location.";

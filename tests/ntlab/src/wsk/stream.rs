@@ -35,7 +35,32 @@ pub extern "win64" fn connect(
         // SAFETY: the driver passes a SOCKADDR of the socket's family.
         let remote = unsafe { address::read(remote, socket.family) };
         match remote.and_then(|remote| address::inside_the_lab(remote, status::NETWORK_UNREACHABLE)) {
-            Ok(remote) => socket.submit(provider, request, Op::Connect { remote, started: false, made: false }),
+            Ok(remote) => socket.submit(provider, request, Op::connect(remote, false, Buffer::default())),
+            Err(status) => provider.conclude(request, status, 0),
+        }
+    })
+}
+
+/// Bytes that `WskConnectEx` sends at most.
+const MOST_WITH_CONNECT: usize = 65_535;
+
+pub extern "win64" fn connect_ex(
+    socket: *mut sys::Socket,
+    remote: *mut sys::SockAddr,
+    buffer: *mut sys::Buf,
+    flags: u32,
+    irp: *mut sys::Irp,
+) -> Status {
+    dispatch::socket_call("WskConnectEx", socket, CONNECTS, irp, |provider, socket, request| {
+        // SAFETY: the driver passes NULL or a WSK_BUF with a valid MDL chain.
+        let buffer = unsafe { Buffer::read("WskConnectEx", buffer) }?;
+        // SAFETY: the driver passes a SOCKADDR of the socket's family.
+        let remote = unsafe { address::read(remote, socket.family) };
+        let remote = remote.and_then(|remote| address::inside_the_lab(remote, status::NETWORK_UNREACHABLE));
+        match remote {
+            _ if flags != 0 => provider.conclude(request, status::INVALID_PARAMETER, 0),
+            _ if buffer.length > MOST_WITH_CONNECT => provider.conclude(request, status::BUFFER_OVERFLOW, 0),
+            Ok(remote) => socket.submit(provider, request, Op::connect(remote, false, buffer)),
             Err(status) => provider.conclude(request, status, 0),
         }
     })
@@ -122,14 +147,22 @@ impl Socket {
     pub fn attempt(self: &Arc<Self>, provider: &Arc<Provider>, inner: &mut Inner, op: &mut Op) -> Outcome {
         match op {
             Op::Accept { local, remote, callbacks } => self.accept(provider, inner, *local, *remote, *callbacks),
-            Op::Connect { remote, started, made } => match connect_some(inner, *remote, started) {
-                Outcome::Done(status::SUCCESS, _) if *made => Outcome::Done(status::SUCCESS, self.object() as usize),
-                Outcome::Done(status, _) if *made => {
-                    self.discard(provider, inner);
-                    Outcome::Done(status, 0)
+            Op::Connect { remote, started, connected, made, buffer, done } => {
+                if !*connected {
+                    match connect_some(inner, *remote, started) {
+                        Outcome::Done(status::SUCCESS, _) => *connected = true,
+                        Outcome::Done(status, _) if *made => {
+                            self.discard(provider, inner);
+                            return Outcome::Done(status, 0);
+                        }
+                        outcome => return outcome,
+                    }
                 }
-                outcome => outcome,
-            },
+                match send_some(provider, inner, buffer, done) {
+                    Ok(()) => Outcome::Done(status::SUCCESS, if *made { self.object() as usize } else { 0 }),
+                    Err(outcome) => outcome,
+                }
+            }
             Op::Send { buffer, done } => match send_some(provider, inner, buffer, done) {
                 Ok(()) => Outcome::Done(status::SUCCESS, buffer.length),
                 Err(outcome) => {
@@ -148,6 +181,16 @@ impl Socket {
                 Self::receive_from(provider, inner, buffer, *remote, *control_length, *flags)
             }
             Op::SendTo { buffer, remote } => Self::send_to(provider, inner, buffer, *remote),
+            Op::SendMessages { buffers, next, done, remote } => {
+                while let Some(buffer) = buffers.get(*next) {
+                    match Self::send_to(provider, inner, buffer, *remote) {
+                        Outcome::Done(status::SUCCESS, count) => *done += count,
+                        outcome => return outcome,
+                    }
+                    *next += 1;
+                }
+                Outcome::Done(status::SUCCESS, *done)
+            }
         }
     }
 

@@ -1,7 +1,9 @@
 //! The provider under test: a driver made of Rust functions on one side, the host's own sockets on the other.
 
 mod cancel;
+mod control;
 mod events;
+mod faults;
 mod names;
 mod passing;
 mod registration;

@@ -524,33 +524,6 @@ fn each_choice_of_the_provider_can_be_forced() {
 }
 
 #[test]
-fn what_is_not_done_yet_completes_its_irp() {
-    let machine = machine(9);
-    run(&machine, || {
-        let client = Client::new();
-        let socket = client.socket(sys::FLAG_CONNECTION_SOCKET);
-        let io = Io::new();
-        let control = client.dispatch().control_client.unwrap();
-        // SAFETY: the arguments are those of WskControlClient.
-        let returned = unsafe {
-            control(
-                client.npi.client,
-                2,
-                0,
-                std::ptr::null_mut(),
-                0,
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-                io.irp(),
-            )
-        };
-        assert_eq!(settled(returned, io), status::NOT_IMPLEMENTED);
-        socket.close();
-        client.end();
-    });
-}
-
-#[test]
 fn a_socket_is_made_bound_and_connected_in_one_call_or_not_at_all() {
     each_seed(|machine| {
         run(machine, || {
