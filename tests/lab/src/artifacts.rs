@@ -52,6 +52,17 @@ pub fn build_driver(workspace: &Workspace, tools: &Tools, profile: Profile) -> R
     Ok(driver)
 }
 
+/// Builds the wrong drivers, as the driver is built: one image and its symbols.
+pub fn build_faulty(workspace: &Workspace, tools: &Tools) -> Result<PathBuf> {
+    progress("building faulty.sys");
+    run(windows_cargo(workspace, tools, "build", "faulty").arg("--release"))?;
+    let built = workspace.build().join(toolchain::DRIVER).join(Profile::Release.folder());
+    let image = workspace.faulty();
+    files::copy(&built.join("faulty.dll"), &image)?;
+    files::copy(&built.join("faulty.pdb"), &image.with_extension("pdb"))?;
+    Ok(image)
+}
+
 /// A driver that must pass the image's checks before anything runs it.
 pub fn build_sound_driver(workspace: &Workspace, tools: &Tools, profile: Profile) -> Result<PathBuf> {
     let driver = build_driver(workspace, tools, profile)?;
@@ -62,16 +73,14 @@ pub fn build_sound_driver(workspace: &Workspace, tools: &Tools, profile: Profile
 
 /// A cargo command on the driver's package, for its target and in its environment.
 pub fn driver_cargo(workspace: &Workspace, tools: &Tools, subcommand: &str) -> Command {
+    windows_cargo(workspace, tools, subcommand, "wskclient")
+}
+
+/// The same on another package that is a driver.
+pub fn windows_cargo(workspace: &Workspace, tools: &Tools, subcommand: &str, package: &str) -> Command {
     let mut command = lab_cargo(workspace, subcommand);
     command
-        .args([
-            "--package",
-            "wskclient",
-            "--target",
-            toolchain::DRIVER,
-            "--config",
-            &overrides::cargo_config(workspace),
-        ])
+        .args(["--package", package, "--target", toolchain::DRIVER, "--config", &overrides::cargo_config(workspace)])
         .env("WDKContentRoot", workspace.sysroot())
         .env("LIBCLANG_PATH", &tools.llvm.library_folder)
         .env("BINDGEN_EXTRA_CLANG_ARGS", sysroot::CLANG_VIEW.join(" "))

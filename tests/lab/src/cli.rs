@@ -46,6 +46,9 @@ pub enum Command {
     /// Runs clippy, warnings denied, on what is built for this machine and for Windows
     #[command(after_help = "Example:\n  cargo lab clippy")]
     Clippy,
+    /// Lists the lab's rules, and runs a faulty driver for each to see whether it is caught
+    #[command(after_help = "Examples:\n  cargo lab rules\n  cargo lab rules --format json")]
+    Rules(Rules),
     /// Compares the structures written by hand in Rust with the C headers
     #[command(after_help = "Example:\n  cargo lab layouts")]
     Layouts,
@@ -82,6 +85,13 @@ pub struct Test {
     /// Passed on to the host's and the lab's test programs
     #[arg(last = true)]
     pub arguments: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct Rules {
+    /// How to report
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
 }
 
 #[derive(Args)]

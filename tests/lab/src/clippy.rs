@@ -31,7 +31,7 @@ pub fn run(workspace: &Workspace) -> Result<Outcome> {
 }
 
 /// Every package for every target it is compiled for.
-fn clippies(workspace: &Workspace, tools: &Tools) -> [(&'static str, Command); 4] {
+fn clippies(workspace: &Workspace, tools: &Tools) -> [(&'static str, Command); 6] {
     let host = || {
         let mut command = cargo();
         command.current_dir(workspace.root()).args(["clippy", "--locked", "--all-targets"]);
@@ -39,15 +39,21 @@ fn clippies(workspace: &Workspace, tools: &Tools) -> [(&'static str, Command); 4
     };
     let mut contract = host();
     contract.args(["--package", "contract"]);
+    let mut judge = host();
+    judge.args(["--package", "faulty-judge"]);
     let mut harness = artifacts::lab_cargo(workspace, "clippy");
     harness.args(["--package", "wskctl", "--package", "wskclient-abi", "--release", "--target", toolchain::HARNESS]);
     // wsk's calls into the system are compiled for Windows only.
     let mut driver = artifacts::driver_cargo(workspace, tools, "clippy");
     driver.args(["--package", "wsk", "--package", "wskclient-lifecycle", "--release"]);
+    let mut faulty = artifacts::windows_cargo(workspace, tools, "clippy", "faulty");
+    faulty.arg("--release");
     [
         ("this machine", host()),
         ("the contract's tests", contract),
         ("the harness on Windows", harness),
         ("the driver", driver),
+        ("the faulty drivers", faulty),
+        ("the faulty drivers' tests", judge),
     ]
 }

@@ -13,6 +13,7 @@ mod image;
 mod inf;
 mod layouts;
 mod report;
+mod rules;
 mod setup;
 mod test;
 mod wine;
@@ -43,6 +44,7 @@ fn run(command: &cli::Command) -> Result<Outcome> {
         cli::Command::Demo(options) => demo::run(&workspace, options),
         cli::Command::Test(options) => test::run(&workspace, options),
         cli::Command::Clippy => clippy::run(&workspace),
+        cli::Command::Rules(options) => rules::run(&workspace, options),
         cli::Command::Layouts => layouts::run(&workspace),
         cli::Command::Wine(options) => wine::run(&workspace, options),
     }

@@ -77,11 +77,13 @@ fn run_host(workspace: &Workspace, arguments: &[String]) -> Result<Tally> {
 fn run_lab(workspace: &Workspace, tools: &Tools, arguments: &[String]) -> Result<Tally> {
     let release = artifacts::build_sound_driver(workspace, tools, Profile::Release)?;
     let debug = artifacts::build_sound_driver(workspace, tools, Profile::Debug)?;
+    let faulty = artifacts::build_faulty(workspace, tools)?;
     let harness = artifacts::build_native_harness(workspace)?;
     progress("lab tests");
     run_tests(
         test_cargo(workspace)
-            .args(["--package", "contract"])
+            .args(["--package", "contract", "--package", "faulty-judge"])
+            .env("FAULTY_SYS", faulty)
             .env("WSKCLIENT_SYS", release)
             .env("WSKCLIENT_SYS_DEBUG", debug)
             .env("WSKCTL", harness)

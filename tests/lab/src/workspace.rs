@@ -75,6 +75,11 @@ impl Workspace {
         self.out().join(profile.folder()).join("wskclient.sys")
     }
 
+    /// The wrong drivers.
+    pub fn faulty(&self) -> PathBuf {
+        self.out().join("faulty/faulty.sys")
+    }
+
     /// The harness for this machine, which runs the driver in the in-process kernel.
     pub fn native_wskctl(&self) -> PathBuf {
         self.out().join("wskctl")
