@@ -10,7 +10,7 @@ mod closing;
 mod linger;
 
 use self::closing::Step;
-use self::linger::{Linger, Stage};
+use self::linger::{Lingering, Stage};
 use crate::client::Client;
 use crate::irp::Irp;
 use crate::list::{Links, List};
@@ -113,11 +113,7 @@ pub struct SocketState {
     pending: List,
     free: List,
     close_request: Option<Irp>,
-    /// Set when a graceful close begins.
-    linger: Option<Box<Linger>>,
-    stage: Stage,
-    lingering_out: bool,
-    timer_out: bool,
+    lingering: Lingering,
 }
 
 // SAFETY: the cells are used under the instance's lock, the rest is synchronised.
@@ -297,7 +293,7 @@ impl Socket {
         let mut state = self.state.lock();
         // SAFETY: the caller's promise.
         unsafe { state.pending.remove(operation.cast()) };
-        if state.stage == Stage::Sending && state.pending.is_empty() {
+        if state.lingering.stage == Stage::Sending && state.pending.is_empty() {
             // The graceful close goes on.
             drop(state);
             self.queue_work();
@@ -473,10 +469,7 @@ impl SocketState {
             pending: List::new(),
             free: List::new(),
             close_request: None,
-            linger: None,
-            stage: Stage::Over,
-            lingering_out: false,
-            timer_out: false,
+            lingering: Lingering::none(),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Closing has four steps, each taken by whoever makes it possible: nobody comes in any more (the closer); nobody is in a call (the
 //! last to leave the gate); WSK has it back (`WskCloseSocket`'s completion); no request is pending (the last completion).
 
-use super::linger::{Linger, Stage};
+use super::linger::{Linger, Lingering, Stage};
 use super::{Held, Phase, Socket, SocketState};
 use crate::client::Client;
 use crate::irp::Irp;
@@ -73,9 +73,8 @@ impl Socket {
             drop(state);
             return Err((irp, WsaError::NotSocket));
         }
-        state.stage = Stage::Sending;
-        state.timer_out = true;
-        let linger = NonNull::from(&**state.linger.insert(linger));
+        state.lingering = Lingering { linger: None, stage: Stage::Sending, irp_out: false, timer_out: true };
+        let linger = NonNull::from(&**state.lingering.linger.insert(linger));
         drop(state);
         self.client.closing.fetch_sub(1, Ordering::Relaxed);
         self.lingers(1);
@@ -129,9 +128,10 @@ impl Socket {
     }
 
     pub(super) fn finish_if_over(&self, mut state: Guard<'_, SocketState>) {
-        if state.held == Held::Gone && state.pending.is_empty() && Self::linger_is_back(&state) {
+        if state.held == Held::Gone && state.pending.is_empty() && state.lingering.is_back() {
             state.held = Held::Finished;
-            let (closing, lingers, request) = (state.closing, state.linger.is_some(), state.close_request.take());
+            let (closing, lingers, request) =
+                (state.closing, state.lingering.linger.is_some(), state.close_request.take());
             drop(state);
             if lingers {
                 self.lingers(-1);
@@ -163,7 +163,7 @@ impl Socket {
             && state.phase != Phase::Opening
             && self.client.table.is_drained(self.slot);
         let wsk = state.wsk.filter(|_| due)?;
-        let step = match state.stage {
+        let step = match state.lingering.stage {
             Stage::Sending if !state.pending.is_empty() => return None,
             Stage::Sending if state.shut_down => state.hand_out(Stage::Draining, Step::Drain),
             Stage::Sending => state.hand_out(Stage::Disconnecting, Step::Disconnect),
@@ -190,8 +190,8 @@ pub(super) enum Step {
 
 impl SocketState {
     fn hand_out(&mut self, stage: Stage, step: Step) -> Step {
-        self.stage = stage;
-        self.lingering_out = true;
+        self.lingering.stage = stage;
+        self.lingering.irp_out = true;
         step
     }
 

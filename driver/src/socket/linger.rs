@@ -5,7 +5,6 @@
 //! whatever is still missing is left out and the close aborts.
 
 use super::{Held, Phase, Socket, SocketState};
-use crate::lock::Guard;
 use crate::nt;
 use crate::pool::{OutOfPool, Ref, try_box};
 use crate::rundown::Running;
@@ -34,10 +33,43 @@ pub enum Stage {
     Over,
 }
 
+/// The graceful close of a socket, if there is one.
+pub struct Lingering {
+    /// Set when it begins.
+    pub linger: Option<Box<Linger>>,
+    /// How far it has come.
+    pub stage: Stage,
+    /// Its IRP is out at WSK.
+    pub irp_out: bool,
+    /// Its timer is set, or the timer's DPC is on the way.
+    pub timer_out: bool,
+}
+
+impl Lingering {
+    /// The close is not graceful.
+    pub const fn none() -> Self {
+        Self { linger: None, stage: Stage::Over, irp_out: false, timer_out: false }
+    }
+
+    /// Whether nothing of it is out.
+    pub const fn is_back(&self) -> bool {
+        !self.irp_out && !self.timer_out
+    }
+
+    /// Ends it before its end. False if there is nothing to end.
+    fn cut(&mut self) -> bool {
+        let lingers = self.linger.is_some() && self.stage != Stage::Over;
+        if lingers {
+            self.stage = Stage::Over;
+        }
+        lingers
+    }
+}
+
 /// What a graceful close needs, allocated before it begins: so it can't fail half-way.
 ///
 /// # Invariants
-/// - `irp` is out at WSK while the state says `lingering_out`; `timer` is set, or its DPC on the way, while it says `timer_out`. The
+/// - `irp` is out at WSK while the state says `irp_out`; `timer` is set, or its DPC on the way, while it says `timer_out`. The
 ///   socket, and so this, stays until neither does.
 pub struct Linger {
     irp: NonNull<IRP>,
@@ -78,15 +110,6 @@ impl SocketState {
     pub(super) fn can_linger(&self) -> bool {
         self.phase == Phase::Connected
     }
-
-    /// Ends the lingering before its end. False if there is none.
-    fn cut(&mut self) -> bool {
-        let lingers = self.linger.is_some() && self.stage != Stage::Over;
-        if lingers {
-            self.stage = Stage::Over;
-        }
-        lingers
-    }
 }
 
 impl Socket {
@@ -110,12 +133,12 @@ impl Socket {
     pub(super) fn disarm(&self) {
         let timer = {
             let state = self.state.lock();
-            state.linger.as_ref().filter(|_| state.timer_out).map(|linger| linger.timer.get())
+            state.lingering.linger.as_ref().filter(|_| state.lingering.timer_out).map(|linger| linger.timer.get())
         };
         let Some(timer) = timer else { return };
         // SAFETY: initialised by `arm`; the socket stays while `timer_out` is set.
         if unsafe { ntddk::KeCancelTimer(timer) } != 0 {
-            self.state.lock().timer_out = false;
+            self.state.lock().lingering.timer_out = false;
             // SAFETY: the reference that `arm` gave up: the DPC won't run.
             drop(unsafe { Ref::from_raw(NonNull::from(self)) });
         }
@@ -123,7 +146,7 @@ impl Socket {
 
     /// Ends the lingering, if there is any: a teardown does not wait for it.
     pub fn cut_linger(&self) {
-        let cut = self.state.lock().cut();
+        let cut = self.state.lock().lingering.cut();
         if cut {
             self.client.driver().linger_cut();
             self.queue_work();
@@ -143,9 +166,9 @@ impl Socket {
     }
 
     fn hand_out_linger(&self, call: impl FnOnce(NonNull<sys::Irp>, NonNull<sys::Buf>) -> NTSTATUS) {
-        let linger = self.state.lock().linger.as_deref().map(NonNull::from);
+        let linger = self.state.lock().lingering.linger.as_deref().map(NonNull::from);
         let Some(linger) = linger else { return };
-        // SAFETY: the socket stays while `lingering_out` is set, and this with it.
+        // SAFETY: the socket stays while `irp_out` is set, and this with it.
         let linger = unsafe { linger.as_ref() };
         linger.claim.renew();
         // SAFETY: ours: not out until the call below (invariant).
@@ -170,8 +193,8 @@ impl Socket {
     /// A step of the lingering has come back.
     fn lingered(&self, success: bool) {
         let mut state = self.state.lock();
-        state.lingering_out = false;
-        state.stage = match state.stage {
+        state.lingering.irp_out = false;
+        state.lingering.stage = match state.lingering.stage {
             Stage::Disconnecting if success => Stage::Disconnected,
             _ => Stage::Over,
         };
@@ -181,11 +204,6 @@ impl Socket {
         } else {
             self.finish_if_over(state);
         }
-    }
-
-    /// Whether nothing of a graceful close is out any more.
-    pub(super) fn linger_is_back(state: &Guard<'_, SocketState>) -> bool {
-        !state.lingering_out && !state.timer_out
     }
 
     /// Cancels what a close that lingers does not wait for: everything but sends and shutdowns.
@@ -219,9 +237,9 @@ unsafe extern "C" fn linger_completed(_device: *mut DEVICE_OBJECT, irp: *mut IRP
     let irp = unsafe { nt::non_null(irp) };
     // SAFETY: completed, and ours.
     let (status, _) = unsafe { nt::io_status(irp) };
-    let claim = socket.state.lock().linger.as_deref().map(|linger| NonNull::from(&linger.claim));
+    let claim = socket.state.lock().lingering.linger.as_deref().map(|linger| NonNull::from(&linger.claim));
     if let Some(claim) = claim {
-        // SAFETY: the socket stays while `lingering_out` is set, and this with it.
+        // SAFETY: the socket stays while `irp_out` is set, and this with it.
         let (Arrived::End | Arrived::Leave) = unsafe { claim.as_ref() }.arrived();
     }
     socket.lingered(status == STATUS_SUCCESS);
@@ -236,8 +254,8 @@ unsafe extern "C" fn deadline(_dpc: *mut KDPC, context: *mut c_void, _: *mut c_v
     // SAFETY: the reference that `arm` gave up.
     let socket = unsafe { Ref::from_raw(socket) };
     let mut state = socket.state.lock();
-    state.timer_out = false;
-    if state.cut() {
+    state.lingering.timer_out = false;
+    if state.lingering.cut() {
         drop(state);
         socket.client.driver().linger_cut();
         socket.queue_work();

@@ -74,9 +74,14 @@ impl Serialize for Status {
             "registered": ledger.registered != 0,
             "clients": ledger.clients,
             "teardowns": ledger.teardowns,
+            "lingers_cut": ledger.lingers_cut,
             "references": references,
             "sockets": {
-                "client": { "open": ledger.sockets.open, "closing": ledger.sockets.closing },
+                "client": {
+                    "open": ledger.sockets.open,
+                    "closing": ledger.sockets.closing,
+                    "lingering": ledger.sockets.lingering,
+                },
                 "driver": ledger.driver_sockets,
             },
             "requests": requests,
