@@ -1,5 +1,7 @@
 //! The command line: what each command takes, shown with examples by `--help`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::json;
 
@@ -10,7 +12,8 @@ use serde_json::json;
     bin_name = "cargo lab",
     version,
     after_help = "Exit codes:\n  0    everything holds\n  1    something was built or run, and did not hold\n  2    wrong \
-                  usage\n  3    the machine lacks something that only you can add\n  130  interrupted"
+                  usage\n  3    the machine lacks something that only you can add\n  4    the driver given to `run` cannot be \
+                  loaded\n  130  interrupted"
 )]
 pub struct Lab {
     #[command(subcommand)]
@@ -46,6 +49,15 @@ pub enum Command {
     /// Runs clippy, warnings denied, on what is built for this machine and for Windows
     #[command(after_help = "Example:\n  cargo lab clippy")]
     Clippy,
+    /// Runs any WDM driver in the in-process kernel, with the requests of a scenario file
+    #[command(
+        after_help = "Examples:\n  cargo lab run my.sys\n  cargo lab run my.sys --scenario my.toml --seed 7\n  cargo \
+                            lab run my.sys --scenario my.toml --low-resources --format json\n\ntests/ntlab/README.md \
+                            describes scenario files and what is checked.\n\nExit codes: 0 nothing was broken; 1 a rule \
+                            was broken, something leaked or came back otherwise than expected; 2 wrong usage; 4 the file \
+                            cannot be loaded."
+    )]
+    Run(Run),
     /// Lists the lab's rules, and runs a faulty driver for each to see whether it is caught
     #[command(after_help = "Examples:\n  cargo lab rules\n  cargo lab rules --format json")]
     Rules(Rules),
@@ -85,6 +97,40 @@ pub struct Test {
     /// Passed on to the host's and the lab's test programs
     #[arg(last = true)]
     pub arguments: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct Run {
+    /// The driver's image, built by whatever tools
+    #[arg(value_name = "PATH.sys")]
+    pub driver: PathBuf,
+    /// What is sent to the driver (TOML); without one every device is opened and closed
+    #[arg(long, value_name = "FILE")]
+    pub scenario: Option<PathBuf>,
+    /// Where the lab's choices come from
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub seed: u64,
+    /// How many seeds are run, from `--seed` on
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub seeds: u64,
+    /// Of a thousand calls into the kernel, how many are delayed
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub delays: u32,
+    /// Runs once for each allocation that the scenario reaches, with that one failing
+    #[arg(long, conflicts_with_all = ["fail_allocation", "seeds"])]
+    pub low_resources: bool,
+    /// Has one allocation fail, counted from 0; then only broken rules count
+    #[arg(long, value_name = "N")]
+    pub fail_allocation: Option<u64>,
+    /// After how many seconds a routine, an unload or a request hangs
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    pub hang: u64,
+    /// Shows what the driver prints
+    #[arg(long)]
+    pub output: bool,
+    /// How to report
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
 }
 
 #[derive(Args)]

@@ -14,6 +14,7 @@ mod inf;
 mod layouts;
 mod report;
 mod rules;
+mod run;
 mod setup;
 mod test;
 mod wine;
@@ -44,6 +45,7 @@ fn run(command: &cli::Command) -> Result<Outcome> {
         cli::Command::Demo(options) => demo::run(&workspace, options),
         cli::Command::Test(options) => test::run(&workspace, options),
         cli::Command::Clippy => clippy::run(&workspace),
+        cli::Command::Run(options) => run::run(options),
         cli::Command::Rules(options) => rules::run(&workspace, options),
         cli::Command::Layouts => layouts::run(&workspace),
         cli::Command::Wine(options) => wine::run(&workspace, options),

@@ -12,6 +12,10 @@ pub enum Outcome {
     Failed,
     /// The machine lacks something that only its owner can add.
     Unprepared,
+    /// What was asked for makes no sense.
+    Misused,
+    /// The driver given to `run` cannot be loaded.
+    Unloadable,
     /// Ctrl-C, after cleaning up.
     Interrupted,
     /// The exit code of the child that was run on the caller's behalf.
@@ -28,6 +32,10 @@ impl Outcome {
     pub fn of_error(error: &anyhow::Error) -> Self {
         if error.downcast_ref::<Unprepared>().is_some() {
             Self::Unprepared
+        } else if error.downcast_ref::<Misused>().is_some() {
+            Self::Misused
+        } else if error.downcast_ref::<Unloadable>().is_some() {
+            Self::Unloadable
         } else if error.downcast_ref::<Interrupted>().is_some() {
             Self::Interrupted
         } else {
@@ -40,7 +48,9 @@ impl Outcome {
         ExitCode::from(match self {
             Self::Holds => 0,
             Self::Failed => 1,
+            Self::Misused => 2,
             Self::Unprepared => 3,
+            Self::Unloadable => 4,
             Self::Interrupted => 130,
             Self::Child(code) => code,
         })
@@ -58,6 +68,30 @@ impl fmt::Display for Unprepared {
 }
 
 impl std::error::Error for Unprepared {}
+
+/// What was asked for makes no sense, and why.
+#[derive(Debug)]
+pub struct Misused(pub String);
+
+impl fmt::Display for Misused {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Misused {}
+
+/// A driver that cannot be loaded, and why.
+#[derive(Debug)]
+pub struct Unloadable(pub String);
+
+impl fmt::Display for Unloadable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unloadable {}
 
 /// The user asked to stop.
 #[derive(Debug)]

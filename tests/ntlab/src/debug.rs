@@ -4,67 +4,21 @@
 //! first ones where a caller of a variadic routine puts them.
 
 use std::ffi::{CStr, c_char};
-use std::fmt::Write;
 
 use crate::exports::{Export, routines};
 use crate::machine;
-use crate::nt::UNICODE_STRING;
 use crate::rules;
+use crate::services;
 
 /// How many arguments after the format are looked at.
 const ARGUMENTS: usize = 8;
 
-/// Formats as `DbgPrint` does, for the conversions that drivers use.
+/// Formats what a driver prints.
 fn format(format: *const c_char, arguments: [usize; ARGUMENTS]) -> String {
     // SAFETY: the driver vouches for a terminated string; if it is none, the fault is its own.
     let format = unsafe { CStr::from_ptr(format) }.to_string_lossy();
     let mut arguments = arguments.into_iter();
-    let mut out = String::new();
-    let mut rest = format.chars().peekable();
-    while let Some(c) = rest.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
-        }
-        let mut flags = String::new();
-        while let Some(c) = rest.next_if(|c| "-+ #0123456789.lhzIwt".contains(*c)) {
-            flags.push(c);
-        }
-        let wide = flags.contains('w') || flags.contains('l');
-        let long = flags.matches('l').count() > 1 || flags.contains("I64") || flags.contains('z');
-        let conversion = rest.next();
-        if conversion == Some('%') {
-            out.push('%');
-            continue;
-        }
-        let Some(value) = arguments.next() else {
-            out.push_str("%?");
-            continue;
-        };
-        convert(&mut out, conversion, value, wide, long);
-    }
-    out
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "an `int` is the low half of its register")]
-fn convert(out: &mut String, conversion: Option<char>, value: usize, wide: bool, long: bool) {
-    let low = if long { value } else { value & 0xffff_ffff };
-    let signed = if long { value.cast_signed() as i64 } else { i64::from((value as u32).cast_signed()) };
-    let result = match conversion {
-        Some('d' | 'i') => write!(out, "{signed}"),
-        Some('u') => write!(out, "{low}"),
-        Some('x') => write!(out, "{low:x}"),
-        Some('X') => write!(out, "{low:X}"),
-        Some('p') => write!(out, "{value:#x}"),
-        Some('c') => write!(out, "{}", char::from(value as u8)),
-        Some('s' | 'S' | 'Z') if value == 0 => write!(out, "(null)"),
-        Some('Z') if wide => write!(out, "{}", crate::rtl::text(value as *const UNICODE_STRING)),
-        // SAFETY: the driver vouches for the argument.
-        Some('s') => write!(out, "{}", unsafe { CStr::from_ptr(value as *const c_char) }.to_string_lossy()),
-        Some(other) => write!(out, "%{other}({value:#x})"),
-        None => Ok(()),
-    };
-    debug_assert!(result.is_ok(), "a string takes anything");
+    services::format(&format, false, || arguments.next().unwrap_or(0))
 }
 
 fn print(text: &str) {

@@ -267,11 +267,11 @@ extern "win64" fn delay_execution_thread(_mode: i8, _alertable: u8, interval: &i
 
 pub(crate) fn exports() -> Vec<Export> {
     routines!["ntoskrnl.exe";
-        HIGH: KeInitializeEvent => initialize_event, KeInitializeSemaphore => initialize_semaphore;
+        HIGH: KeInitializeEvent => initialize_event;
         DISPATCH: KeSetEvent => set_event, KeResetEvent => reset_event, KeClearEvent => clear_event,
             KeReadStateEvent => read_state_event, KeReleaseSemaphore => release_semaphore,
             KeWaitForSingleObject => wait_for_single_object, KeWaitForMultipleObjects => wait_for_multiple_objects;
         APC: KeDelayExecutionThread => delay_execution_thread;
-        PASSIVE: ZwWaitForSingleObject => zw_wait_for_single_object;
+        PASSIVE: ZwWaitForSingleObject => zw_wait_for_single_object, KeInitializeSemaphore => initialize_semaphore;
     ]
 }

@@ -16,6 +16,7 @@ use crate::machine::{Inner, Machine};
 use crate::nt::{DEVICE_OBJECT, DO_DEVICE_INITIALIZING, DRIVER_OBJECT, IO_TYPE_DRIVER, IRP, PVOID, UNICODE_STRING};
 use crate::objects::Kind;
 use crate::rules::{self, Violation};
+use crate::services::service_key;
 use crate::status::NtStatus;
 
 /// Why a driver could not start or unload.
@@ -102,7 +103,7 @@ impl Machine {
     /// Maps the driver image at `path` and binds its imports. Nothing of it runs yet.
     ///
     /// # Errors
-    /// When the file is no driver image, or imports what the lab lacks: all that is missing is in one error.
+    /// When the file is no driver image, or imports what the lab or its Windows lacks: all that is missing is in one error.
     pub fn load(&self, path: &Path) -> Result<Driver, LoadError> {
         let name = path.file_stem().map_or_else(|| "driver".to_owned(), |name| name.to_string_lossy().into_owned());
         self.load_service(path, &name)
@@ -113,7 +114,7 @@ impl Machine {
     /// # Errors
     /// As for `load`.
     pub fn load_service(&self, path: &Path, name: &str) -> Result<Driver, LoadError> {
-        let image = Image::load(path)?;
+        let image = Image::load(path, self.inner.options.windows)?;
         let entry = image.entry;
         Ok(self.add(name.to_owned(), Some(image), entry))
     }
@@ -125,6 +126,7 @@ impl Machine {
     }
 
     fn add(&self, name: String, image: Option<Image>, entry: usize) -> Driver {
+        self.inner.services.registry.create(&service_key(&name));
         let shared =
             Arc::new(Shared { name, image, entry, state: Mutex::new(State::Loaded), object: Mutex::new(None) });
         self.inner.add_driver(&shared);
@@ -152,6 +154,10 @@ impl Driver {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.shared.name
+    }
+
+    pub(crate) fn machine(&self) -> &Machine {
+        &self.machine
     }
 
     /// What drivers of the machine have printed, a line each.
@@ -206,8 +212,7 @@ impl Shared {
         }
         let (name, name_string) = wide(&format!("\\Driver\\{}", self.name));
         driver.DriverName.set(name_string);
-        let (registry_path, path_string) =
-            wide(&format!("\\Registry\\Machine\\System\\CurrentControlSet\\Services\\{}", self.name));
+        let (registry_path, path_string) = wide(&service_key(&self.name));
         let strings = Box::new(Strings { _registry_path: registry_path, _name: name });
         if let Some(header) = machine.object(object) {
             header.context.store(Box::into_raw(strings) as usize, Ordering::Release);
@@ -302,6 +307,7 @@ impl Shared {
         live.extend(machine.live_threads());
         live.extend(machine.clock.live());
         live.extend(irp::live_of_driver());
+        live.extend(machine.services.live());
         if !live.is_empty() {
             let message = format!("{when} and left {}", live.join("; "));
             return Err(rules::record(&rules::LIVE_AT_UNLOAD, message, live));

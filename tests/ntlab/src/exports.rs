@@ -155,7 +155,7 @@ pub(crate) struct Binding {
     pub(crate) address: usize,
 }
 
-fn all() -> Vec<Export> {
+pub(crate) fn all() -> Vec<Export> {
     let lists = [
         crate::debug::exports(),
         crate::device::exports(),
@@ -168,6 +168,7 @@ fn all() -> Vec<Export> {
         crate::process::exports(),
         crate::rtl::exports(),
         crate::security::exports(),
+        crate::services::exports(),
         crate::slist::exports(),
         crate::system_thread::exports(),
         crate::timer::exports(),

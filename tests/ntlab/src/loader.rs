@@ -6,8 +6,8 @@ use object::LittleEndian as LE;
 use object::pe;
 use object::read::pe::{ImageNtHeaders, ImageOptionalHeader, ImageThunkData, PeFile64};
 
-use crate::exports;
 use crate::memory::{Access, Region, whole_pages};
+use crate::{documented, exports};
 
 /// Why an image cannot be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +21,9 @@ pub enum LoadError {
     /// It imports what the lab does not have.
     #[error("{0} imports what the lab does not have: {list}", list = .1.join(", "))]
     Missing(String, Vec<String>),
+    /// It imports what Windows of that build does not have yet.
+    #[error("{0} imports what Windows build {1} does not have: {list}", list = .2.join(", "))]
+    TooNew(String, u32, Vec<String>),
 }
 
 /// A mapped image.
@@ -37,15 +40,15 @@ pub(crate) struct Image {
 
 impl Image {
     /// Loads the image in the file at `path`.
-    pub(crate) fn load(path: &Path) -> Result<Self, LoadError> {
+    pub(crate) fn load(path: &Path, windows: u32) -> Result<Self, LoadError> {
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let data = std::fs::read(path).map_err(|error| LoadError::Read(path.display().to_string(), error))?;
         check_kind(&data).map_err(|error| LoadError::Format(name.clone(), error))?;
         let file = PeFile64::parse(&*data).map_err(|error| LoadError::Format(name.clone(), error.to_string()))?;
-        Self::map(path, &name, &data, &file)
+        Self::map(path, &name, &data, &file, windows)
     }
 
-    fn map(path: &Path, name: &str, data: &[u8], file: &PeFile64) -> Result<Self, LoadError> {
+    fn map(path: &Path, name: &str, data: &[u8], file: &PeFile64, windows: u32) -> Result<Self, LoadError> {
         let bad = |error: &dyn ToString| LoadError::Format(name.to_owned(), error.to_string());
         let headers = file.nt_headers();
         let optional = headers.optional_header();
@@ -65,9 +68,12 @@ impl Image {
             put(section.virtual_address.get(LE) as usize, bytes)?;
         }
         relocate(file, data, &region).map_err(|error| bad(&error))?;
-        let missing = bind(file, &region).map_err(|error| bad(&error))?;
+        let (missing, newer) = bind(file, &region, windows).map_err(|error| bad(&error))?;
         if !missing.is_empty() {
             return Err(LoadError::Missing(name.to_owned(), missing));
+        }
+        if !newer.is_empty() {
+            return Err(LoadError::TooNew(name.to_owned(), windows, newer));
         }
         let discardable = protect(file, &region);
         let entry = optional.address_of_entry_point() as usize;
@@ -144,11 +150,11 @@ fn relocate(file: &PeFile64, data: &[u8], region: &Region) -> Result<(), String>
     Ok(())
 }
 
-/// Binds the imports and returns the names of those that the lab lacks.
-fn bind(file: &PeFile64, region: &Region) -> Result<Vec<String>, String> {
+/// Binds the imports and returns the names of those that the lab lacks, and of those that came after build `windows`.
+fn bind(file: &PeFile64, region: &Region, windows: u32) -> Result<(Vec<String>, Vec<String>), String> {
     let text = |error: object::read::Error| error.to_string();
-    let mut missing = Vec::new();
-    let Some(table) = file.import_table().map_err(text)? else { return Ok(missing) };
+    let (mut missing, mut newer) = (Vec::new(), Vec::new());
+    let Some(table) = file.import_table().map_err(text)? else { return Ok((missing, newer)) };
     let mut modules = table.descriptors().map_err(text)?;
     while let Some(module) = modules.next().map_err(text)? {
         let module_name = String::from_utf8_lossy(table.name(module.name.get(LE)).map_err(text)?).into_owned();
@@ -165,6 +171,9 @@ fn bind(file: &PeFile64, region: &Region) -> Result<Vec<String>, String> {
             } else {
                 let (_, name) = table.hint_name(thunk.address()).map_err(text)?;
                 let name = String::from_utf8_lossy(name);
+                if documented::is_newer(&name, windows) {
+                    newer.push(format!("{module_name}!{name}"));
+                }
                 match exports::bindings().get(&*name) {
                     Some(found) if is_module(&module_name, found.module) => {
                         let cell = cell(region, slot)?;
@@ -177,7 +186,7 @@ fn bind(file: &PeFile64, region: &Region) -> Result<Vec<String>, String> {
             slot += 8;
         }
     }
-    Ok(missing)
+    Ok((missing, newer))
 }
 
 /// Whether an import from `wanted` may be bound to an export of `has`. On x64 hal.dll only forwards to ntoskrnl.exe.

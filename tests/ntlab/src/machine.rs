@@ -12,8 +12,8 @@ use crate::call::{self, Stopped};
 use crate::rules::{Rule, Violation};
 use crate::thread::this;
 use crate::{
-    device, dispatcher, driver, fault, irp, locks, nt, objects, pool, process, rules, symbols, system_thread, timer,
-    watchdog, work, wsk,
+    device, dispatcher, driver, fault, irp, locks, nt, objects, pool, process, rules, services, symbols, system_thread,
+    timer, watchdog, work, wsk,
 };
 
 /// How a machine is to be.
@@ -29,11 +29,23 @@ pub struct Options {
     pub fail_allocation: Option<u64>,
     /// Of a thousand calls into the kernel, how many are delayed (from the seed), so that threads meet everywhere.
     pub delays: u32,
+    /// The build of the Windows version that drivers are for: what came later cannot be imported.
+    pub windows: u32,
 }
+
+/// The build of Windows 10 version 2004.
+const WINDOWS_10_2004: u32 = 19041;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seed: 0, hang: Duration::from_secs(30), special_pool: true, fail_allocation: None, delays: 0 }
+        Self {
+            seed: 0,
+            hang: Duration::from_secs(30),
+            special_pool: true,
+            fail_allocation: None,
+            delays: 0,
+            windows: WINDOWS_10_2004,
+        }
     }
 }
 
@@ -81,6 +93,7 @@ pub(crate) struct Inner {
     pub(crate) processes: Mutex<Vec<Arc<process::Shared>>>,
     /// The System process and a thread of it.
     pub(crate) system: OnceLock<(usize, usize)>,
+    pub(crate) services: services::State,
     pub(crate) wsk: wsk::State,
 }
 
@@ -147,6 +160,7 @@ impl Machine {
             handles: objects::Handles::default(),
             processes: Mutex::default(),
             system: OnceLock::new(),
+            services: services::State::default(),
             wsk: wsk::State::default(),
         });
         watchdog::watch(&inner);

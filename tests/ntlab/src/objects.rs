@@ -26,6 +26,7 @@ pub(crate) enum Kind {
     File,
     Thread,
     Process,
+    Key,
 }
 
 /// What is done at the last reference. False: the memory is still needed, and [`Inner::free_object`] will be called.

@@ -7,7 +7,7 @@ use crate::machine::Machine;
 use crate::rules::Violation;
 
 /// What a run came to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Report {
     /// The rules broken; the first one stopped the machine.
     pub violations: Vec<Violation>,

@@ -72,10 +72,10 @@ impl Asked {
                 stack.set_device_io_control(raw.code, raw.input_length, raw.output_length, std::ptr::null_mut());
             }
             Self::Read { length, offset } => {
-                stack.Parameters.set([*length as usize, 0, offset.cast_unsigned() as usize, 0]);
+                stack.Parameters.set([*length as usize, 0, slot(*offset), 0]);
             }
             Self::Write { data, offset } => {
-                stack.Parameters.set([data.len(), 0, offset.cast_unsigned() as usize, 0]);
+                stack.Parameters.set([data.len(), 0, slot(*offset), 0]);
             }
         }
     }
@@ -105,6 +105,11 @@ impl Asked {
             }
         }
     }
+}
+
+/// A 64-bit parameter as it lies in a location.
+fn slot(value: i64) -> usize {
+    usize::from_le_bytes(value.to_le_bytes())
 }
 
 const METHOD_BUFFERED: u32 = 0;

@@ -59,7 +59,7 @@ extern "win64" fn strcmp(a: *const c_char, b: *const c_char) -> c_int {
 }
 
 /// Units before the terminating zero.
-fn wide_length(text: *const u16) -> usize {
+pub(crate) fn wide_length(text: *const u16) -> usize {
     let mut length = 0;
     // SAFETY: the driver vouches for a terminated string; if it is none, the fault is its own.
     while unsafe { text.wrapping_add(length).read() } != 0 {
@@ -119,16 +119,11 @@ extern "win64" fn copy_unicode_string(to: *mut UNICODE_STRING, from: *const UNIC
     to.Length = length;
 }
 
-extern "win64" fn get_system_routine_address(_name: *const UNICODE_STRING) -> PVOID {
-    std::ptr::null_mut()
-}
-
 pub(crate) fn exports() -> Vec<Export> {
     let mut exports = routines!["ntoskrnl.exe";
         HIGH: RtlInitUnicodeString => init_unicode_string, RtlCopyUnicodeString => copy_unicode_string,
             RtlCompareMemory => compare_memory;
-        PASSIVE: RtlEqualUnicodeString => equal_unicode_string,
-            MmGetSystemRoutineAddress => get_system_routine_address;
+        PASSIVE: RtlEqualUnicodeString => equal_unicode_string;
     ];
     let runtime: [(&str, *const ()); 8] = [
         ("memcpy", memcpy as *const ()),

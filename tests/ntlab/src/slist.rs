@@ -99,8 +99,9 @@ extern "win64" fn probe(_address: PVOID, _length: usize, _alignment: u32) {}
 pub(crate) fn exports() -> Vec<Export> {
     let mut exports = routines!["ntoskrnl.exe";
         HIGH: InitializeSListHead => initialize, ExpInterlockedPushEntrySList => push,
-            ExpInterlockedPopEntrySList => pop, ExpInterlockedFlushSList => flush, ExQueryDepthSList => depth,
+            ExpInterlockedPopEntrySList => pop, ExpInterlockedFlushSList => flush,
             IoGetStackLimits => stack_limits, IoGetRemainingStackSize => remaining_stack_size;
+        DISPATCH: ExQueryDepthSList => depth;
         APC: ProbeForRead => probe, ProbeForWrite => probe;
     ];
     exports.push(Export::direct("ntoskrnl.exe", "MmUserProbeAddress", (&raw const USER_PROBE_ADDRESS).cast()));

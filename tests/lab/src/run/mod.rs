@@ -1,0 +1,246 @@
+//! `cargo lab run`: any WDM driver in the in-process kernel: load, start, a scenario, unload, and what was broken.
+
+mod player;
+mod scenario;
+
+use std::{path::Path, time::Duration};
+
+use anyhow::Result;
+use ntlab::{Driver, LoadError, Machine, Options, Report, Stop};
+use serde_json::json;
+
+use self::{
+    player::Player,
+    scenario::{Parameter, Scenario},
+};
+use crate::{
+    cli::{self, Format},
+    report::{Misused, Outcome, Unloadable},
+};
+
+/// `cargo lab run`
+pub fn run(options: &cli::Run) -> Result<Outcome> {
+    let outcome = run_all(options);
+    if let Err(error) = &outcome {
+        options.format.summarize_failure(error, &[]);
+    }
+    outcome
+}
+
+fn run_all(options: &cli::Run) -> Result<Outcome> {
+    let scenario = match options.scenario.as_deref().map(Scenario::read).transpose() {
+        Ok(scenario) => scenario,
+        Err(error) => return Err(Misused(format!("{error:#}")).into()),
+    };
+    if options.low_resources {
+        return low_resources(options, scenario.as_ref());
+    }
+    let mut good = true;
+    for seed in options.seed..options.seed.saturating_add(options.seeds.max(1)) {
+        let run = Run::new(options, scenario.as_ref(), Options { seed, ..machine_options(options) });
+        let verdict = run.play()?;
+        verdict.tell(options, &run.machine_options);
+        good &= verdict.is_good();
+    }
+    Ok(Outcome::of(good))
+}
+
+fn machine_options(options: &cli::Run) -> Options {
+    Options {
+        seed: options.seed,
+        hang: Duration::from_secs(options.hang),
+        fail_allocation: options.fail_allocation,
+        delays: options.delays,
+        ..Options::default()
+    }
+}
+
+/// Every allocation that the scenario reaches fails once.
+fn low_resources(options: &cli::Run, scenario: Option<&Scenario>) -> Result<Outcome> {
+    let first = Run::new(options, scenario, machine_options(options));
+    let verdict = first.play()?;
+    verdict.tell(options, &first.machine_options);
+    if !verdict.is_good() {
+        return Ok(Outcome::Failed);
+    }
+    let sites = verdict.report.allocations;
+    let mut failed = 0_u64;
+    for site in 0..sites {
+        let run = Run::new(options, scenario, Options { fail_allocation: Some(site), ..first.machine_options.clone() });
+        let verdict = run.play()?;
+        if !verdict.is_good() {
+            failed += 1;
+            verdict.tell(options, &run.machine_options);
+        }
+    }
+    match options.format {
+        Format::Human => println!("low resources: {sites} allocations failed in turn, {failed} runs broke a rule"),
+        Format::Json => {
+            println!("{}", json!({"event": "low_resources", "allocations": sites, "failed": failed}));
+        }
+    }
+    Ok(Outcome::of(failed == 0))
+}
+
+/// One machine's life.
+struct Run<'a> {
+    options: &'a cli::Run,
+    scenario: Option<&'a Scenario>,
+    machine_options: Options,
+}
+
+/// What became of it.
+struct Verdict {
+    names: Vec<String>,
+    steps: u64,
+    /// What was not as the scenario expects, or how the driver refused.
+    unexpected: Option<String>,
+    report: Report,
+}
+
+impl<'a> Run<'a> {
+    fn new(options: &'a cli::Run, scenario: Option<&'a Scenario>, machine_options: Options) -> Self {
+        Self { options, scenario, machine_options }
+    }
+
+    /// An allocation that fails on purpose excuses every error but a broken rule.
+    fn is_strict(&self) -> bool {
+        self.machine_options.fail_allocation.is_none()
+    }
+
+    fn play(&self) -> Result<Verdict> {
+        let machine = Machine::new(self.machine_options.clone());
+        let driver = load(&machine, &self.options.driver)?;
+        for (name, value) in self.scenario.iter().flat_map(|scenario| &scenario.parameters) {
+            match value {
+                Parameter::Number(number) => driver.set_parameter(name, *number),
+                Parameter::Text(text) => driver.set_parameter(name, text.as_str()),
+            }
+        }
+        let mut verdict = Verdict { names: Vec::new(), steps: 0, unexpected: None, report: Report::default() };
+        let outcome = self.live(&machine, &driver, &mut verdict);
+        verdict.report = machine.finish();
+        if self.is_strict() && verdict.report.violations.is_empty() {
+            verdict.unexpected = outcome.err().map(|error| format!("{error:#}"));
+        }
+        Ok(verdict)
+    }
+
+    fn live(&self, machine: &Machine, driver: &Driver, verdict: &mut Verdict) -> Result<()> {
+        driver.start().map_err(|stop| stopped("DriverEntry failed", &stop))?;
+        verdict.names = machine.device_names();
+        let mut player = Player::new(machine, Duration::from_secs(self.options.hang), self.is_strict());
+        let outcome = match self.scenario {
+            Some(scenario) => player.play(&scenario.steps),
+            None => player.open_all(&verdict.names),
+        };
+        player.end();
+        verdict.steps = player.played;
+        let unloaded = driver.unload().map_err(|stop| stopped("the driver could not be unloaded", &stop));
+        outcome.and(unloaded)
+    }
+}
+
+fn stopped(what: &str, stop: &Stop) -> anyhow::Error {
+    match stop {
+        // The report says it in full.
+        Stop::Violation(violation) => anyhow::anyhow!("{what}: {}", violation.rule.name),
+        other => anyhow::anyhow!("{what}: {other}"),
+    }
+}
+
+fn load(machine: &Machine, path: &Path) -> Result<Driver> {
+    machine.load(path).map_err(|error| {
+        let text = match &error {
+            LoadError::Read(path, cause) => format!("{path}: {cause}"),
+            LoadError::Missing(name, missing) => {
+                format!("{name} imports {} that the lab does not have:\n  {}", missing.len(), missing.join("\n  "))
+            }
+            _ => error.to_string(),
+        };
+        Unloadable(text).into()
+    })
+}
+
+impl Verdict {
+    fn is_good(&self) -> bool {
+        self.unexpected.is_none() && self.report.is_clean()
+    }
+
+    fn tell(&self, options: &cli::Run, machine_options: &Options) {
+        match options.format {
+            Format::Human => self.tell_people(options, machine_options),
+            Format::Json => self.tell_programs(options, machine_options),
+        }
+    }
+
+    fn tell_people(&self, options: &cli::Run, machine_options: &Options) {
+        if options.output {
+            for line in &self.report.output {
+                println!("| {line}");
+            }
+        }
+        if !self.names.is_empty() {
+            println!("devices: {}", self.names.join(", "));
+        }
+        print!("{} steps, {}", self.steps, self.report);
+        if let Some(unexpected) = &self.unexpected {
+            println!("failed: {unexpected}");
+        }
+        if !self.is_good() {
+            println!("replay: {}", replay(options, machine_options));
+        }
+    }
+
+    fn tell_programs(&self, options: &cli::Run, machine_options: &Options) {
+        for violation in &self.report.violations {
+            println!(
+                "{}",
+                json!({
+                    "event": "violation", "rule": violation.rule.name, "windows_name": violation.rule.windows_name,
+                    "message": violation.message, "irql": violation.irql, "history": violation.history,
+                    "calls": violation.calls, "stack": violation.stack,
+                })
+            );
+        }
+        let mut summary = json!({
+            "event": "summary", "result": if self.is_good() { "passed" } else { "failed" }, "devices": self.names,
+            "steps": self.steps, "violations": self.report.violations.len(), "leaks": self.report.leaks,
+            "irps": self.report.irps, "allocations": self.report.allocations, "seed": machine_options.seed,
+        });
+        if options.output {
+            summary["output"] = json!(self.report.output);
+        }
+        if let Some(unexpected) = &self.unexpected {
+            summary["error"] = json!(unexpected);
+        }
+        if !self.is_good() {
+            summary["replay"] = json!(replay(options, machine_options));
+        }
+        println!("{summary}");
+    }
+}
+
+/// The command that runs the same once more.
+fn replay(options: &cli::Run, machine: &Options) -> String {
+    let mut words = vec!["cargo lab run".to_owned(), quoted(&options.driver)];
+    if let Some(scenario) = &options.scenario {
+        words.push(format!("--scenario {}", quoted(scenario)));
+    }
+    words.push(format!("--seed {}", machine.seed));
+    if machine.delays != 0 {
+        words.push(format!("--delays {}", machine.delays));
+    }
+    if let Some(site) = machine.fail_allocation {
+        words.push(format!("--fail-allocation {site}"));
+    }
+    words.push(format!("--hang {}", options.hang));
+    words.join(" ")
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}

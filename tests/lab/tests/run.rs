@@ -1,0 +1,190 @@
+//! `cargo lab run` on drivers that this repository's Rust did not build: C, compiled by mingw gcc.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+/// What mingw's compiler takes to make a driver of one file.
+const FLAGS: [&str; 9] = [
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wno-multichar",
+    "-O1",
+    "-shared",
+    "-nostdlib",
+    "-Wl,--subsystem,native",
+    "-Wl,--entry,DriverEntry",
+];
+
+fn drivers() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/drivers")
+}
+
+/// Compiles a driver. None where there is no mingw gcc; continuous integration has one.
+fn compile(name: &str, more: &[&str]) -> Option<PathBuf> {
+    let Ok(gcc) = which::which("x86_64-w64-mingw32-gcc") else {
+        assert!(env::var_os("CI").is_none(), "mingw gcc is missing: `cargo lab setup` installs it");
+        eprintln!("not tested: there is no mingw gcc, which `cargo lab setup` installs");
+        return None;
+    };
+    let printed = Command::new(&gcc).args(["-M", "-x", "c", "-include", "windef.h", "/dev/null"]).output().unwrap();
+    let rule = String::from_utf8(printed.stdout).unwrap();
+    let header = rule.split_whitespace().map(Path::new).find(|path| path.ends_with("windef.h")).unwrap();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let file = folder.join(format!("{name}{}.sys", more.concat()));
+    let status = Command::new(gcc)
+        .args(FLAGS)
+        .args(more)
+        .arg("-I")
+        .arg(header.parent().unwrap().join("ddk"))
+        .arg("-o")
+        .arg(&file)
+        .arg(drivers().join(format!("{name}.c")))
+        .args(["-lntoskrnl", "-lhal"])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    Some(file)
+}
+
+fn run(driver: &Path, arguments: &[&str]) -> (i32, String) {
+    let lab = Command::new(env!("CARGO_BIN_EXE_lab")).arg("run").arg(driver).args(arguments).output().unwrap();
+    let Output { status, stdout, stderr } = lab;
+    (status.code().unwrap(), String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap())
+}
+
+/// Writes a file into the tests' folder.
+fn file(name: &str, content: &[u8]) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::write(&path, content).unwrap();
+    path
+}
+
+fn fails(name: &str, more: &[&str], arguments: &[&str], code: i32, says: &[&str]) {
+    let Some(driver) = compile(name, more) else { return };
+    let (found, text) = run(&driver, arguments);
+    assert_eq!(found, code, "{text}");
+    for word in says {
+        assert!(text.contains(word), "`{word}` is not in:\n{text}");
+    }
+}
+
+#[test]
+fn a_driver_in_c_plays_its_scenario_without_a_violation() {
+    let Some(driver) = compile("echo", &[]) else { return };
+    let scenario = drivers().join("echo.toml");
+    let scenario = scenario.to_str().unwrap();
+    let (code, text) = run(&driver, &["--scenario", scenario, "--output", "--seeds", "3", "--delays", "200"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("| echo: number 4711, 'ab  |002a'"), "{text}");
+    assert!(text.contains(r"devices: \\.\Echo"), "{text}");
+    assert_eq!(text.matches("0 violations, 0 blocks leaked").count(), 3, "{text}");
+}
+
+#[test]
+fn a_driver_in_c_holds_when_each_allocation_fails_in_turn() {
+    let Some(driver) = compile("echo", &[]) else { return };
+    let scenario = drivers().join("echo.toml");
+    let (code, text) = run(&driver, &["--scenario", scenario.to_str().unwrap(), "--low-resources", "--hang", "5"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("failed in turn, 0 runs broke a rule"), "{text}");
+}
+
+#[test]
+fn without_a_scenario_every_device_is_opened() {
+    let Some(driver) = compile("echo", &[]) else { return };
+    let (code, text) = run(&driver, &["--format", "json"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains(r#""result":"passed","devices":["\\\\.\\Echo"],"steps":1"#), "{text}");
+}
+
+#[test]
+fn what_comes_back_otherwise_than_expected_is_told() {
+    let Some(driver) = compile("echo", &[]) else { return };
+    let scenario =
+        file("wrong.toml", b"[[step]]\nopen = '\\\\.\\Echo'\n[[step]]\nread = 2\noutput = { hex = \"0001\" }\n");
+    let (code, text) = run(&driver, &["--scenario", scenario.to_str().unwrap()]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("step 2") && text.contains("2 bytes [00 00]"), "{text}");
+    assert!(text.contains("replay: cargo lab run "), "{text}");
+}
+
+#[test]
+fn a_scenario_that_is_wrong_is_wrong_usage() {
+    let scenario = file("misspelt.toml", b"[[step]]\nopne = 'x'\n");
+    let (code, text) = run(Path::new("no.sys"), &["--scenario", scenario.to_str().unwrap()]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("opne"), "{text}");
+}
+
+#[test]
+fn a_file_that_is_no_driver_cannot_be_loaded() {
+    let mut arm = vec![0; 512];
+    arm[..2].copy_from_slice(b"MZ");
+    arm[0x3c] = 0x80;
+    arm[0x80..0x86].copy_from_slice(b"PE\0\0\x64\xaa");
+    for (name, content, says) in [
+        ("empty.sys", &b""[..], "no PE file"),
+        ("text.sys", b"hello", "no PE file"),
+        ("short.sys", b"MZ", "no PE file"),
+        ("arm.sys", &arm, "another processor (ARM64)"),
+    ] {
+        let (code, text) = run(&file(name, content), &[]);
+        assert_eq!(code, 4, "{text}");
+        assert!(text.contains(says), "{text}");
+    }
+    let (code, text) = run(Path::new("there-is-none.sys"), &[]);
+    assert_eq!(code, 4, "{text}");
+}
+
+#[test]
+fn an_image_cut_anywhere_is_refused_or_run_but_never_fatal() {
+    let Some(driver) = compile("leaks", &["-DREFUSES"]) else { return };
+    let whole = fs::read(driver).unwrap();
+    for part in 1..8 {
+        let (code, text) = run(&file("cut.sys", &whole[..whole.len() * part / 8]), &["--hang", "2"]);
+        assert!(code == 4 || code == 1, "{code} {text}");
+    }
+}
+
+#[test]
+fn missing_imports_are_listed_all_at_once() {
+    let names = ["HalReturnToFirmware", "KeDeregisterBugCheckReasonCallback"];
+    fails("imports_too_much", &[], &[], 4, &names);
+}
+
+#[test]
+fn an_entry_point_that_faults_is_an_access_violation() {
+    fails("faults_in_entry", &[], &[], 1, &["AccessViolation", "write to 0x10"]);
+}
+
+#[test]
+fn an_entry_point_that_refuses_is_reported_with_its_status() {
+    fails("leaks", &["-DREFUSES"], &[], 1, &["DriverEntry failed: STATUS_DEVICE_NOT_READY"]);
+}
+
+#[test]
+fn a_driver_that_hangs_in_unload_is_stopped() {
+    fails("hangs_in_unload", &[], &["--hang", "1"], 1, &["DriverHangs", "DriverUnload"]);
+    fails("hangs_in_unload", &["-DWAITS"], &["--hang", "1"], 1, &["DriverHangs", "DriverUnload"]);
+}
+
+#[test]
+fn a_leak_is_told_with_its_tag() {
+    fails("leaks", &[], &[], 1, &["PoolLeak", "'Leak'", "100 bytes"]);
+}
+
+#[test]
+fn a_check_that_is_missing_shows_when_memory_does() {
+    fails(
+        "forgets_to_check",
+        &[],
+        &["--low-resources"],
+        1,
+        &["AccessViolation", "--fail-allocation 0", "1 runs broke"],
+    );
+}
