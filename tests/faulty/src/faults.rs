@@ -58,11 +58,15 @@ faults! {
     wsk_buffer_gone breaks "WskBufferGone";
     wsk_buffer_not_locked breaks "WskBufferNotLocked";
     wsk_call_in_completion_routine breaks "WskCallInCompletionRoutine";
+    wsk_callback_answer breaks "WskCallbackAnswer";
+    wsk_close_in_callback breaks "WskCloseInCallback";
     wsk_close_overlaps_call breaks "WskCloseOverlapsCall";
     wsk_close_twice breaks "WskCloseTwice";
     wsk_deregister_waits breaks "WskDeregisterWaits";
+    wsk_descriptor_unknown breaks "WskDescriptorUnknown";
     wsk_dispatch_after_release breaks "WskDispatchAfterRelease";
     wsk_drain_with_buffer breaks "WskDrainWithBuffer";
+    wsk_indication_retained breaks "WskIndicationRetained";
     wsk_irp_in_use breaks "WskIrpInUse";
     wsk_live_at_unload breaks "WskLiveAtUnload";
     wsk_no_completion_routine breaks "WskNoCompletionRoutine";
@@ -71,6 +75,7 @@ faults! {
     wsk_parallel_accepts breaks "WskParallelAccepts";
     wsk_registered_twice breaks "WskRegisteredTwice";
     wsk_registration_changed breaks "WskRegistrationChanged";
+    wsk_release_unknown breaks "WskReleaseUnknown";
     wsk_release_without_capture breaks "WskReleaseWithoutCapture";
     wsk_unknown_socket breaks "WskUnknownSocket";
     wsk_use_after_close breaks "WskUseAfterClose";

@@ -65,10 +65,14 @@ impl Network {
     }
 
     pub fn socket(&self, flags: u32) -> *mut sys::Socket {
+        self.socket_with(flags, null_mut(), null())
+    }
+
+    /// A socket with event callbacks.
+    fn socket_with(&self, flags: u32, context: *mut c_void, callbacks: *const c_void) -> *mut sys::Socket {
         let Some(function) = self.dispatch().socket else { return null_mut() };
         let client = self.provider.client;
         let (_, object) = finish(|irp| {
-            let none = null_mut();
             let (kind, protocol) = (sys::SOCK_STREAM, sys::IPPROTO_TCP);
             // SAFETY: the arguments of WskSocket.
             unsafe {
@@ -78,8 +82,8 @@ impl Network {
                     kind,
                     protocol,
                     flags,
-                    none,
-                    null(),
+                    context,
+                    callbacks,
                     null_mut(),
                     null_mut(),
                     null_mut(),
@@ -104,14 +108,72 @@ impl Network {
 
     /// A connection, and the listener that it went to.
     pub fn connection(&self) -> (*mut sys::Socket, *mut sys::Socket) {
+        self.connect(self.socket(sys::FLAG_CONNECTION_SOCKET))
+    }
+
+    fn connect(&self, socket: *mut sys::Socket) -> (*mut sys::Socket, *mut sys::Socket) {
         let (listener, mut address) = self.listener();
-        let socket = self.socket(sys::FLAG_CONNECTION_SOCKET);
         bind(socket);
         if let Some(function) = connection(socket).connect {
             // SAFETY: the arguments of WskConnect.
             finish(|irp| unsafe { function(socket, address.0.as_mut_ptr().cast(), 0, irp) });
         }
         (socket, listener)
+    }
+
+    /// A connection whose `WskReceiveEvent` is enabled; its peer. What the peer sends is indicated.
+    pub fn indicated(
+        &self,
+        context: *mut c_void,
+        callbacks: &'static sys::ClientConnectionDispatch,
+    ) -> (*mut sys::Socket, *mut sys::Socket) {
+        let callbacks: *const sys::ClientConnectionDispatch = callbacks;
+        let (socket, listener) = self.connect(self.socket_with(sys::FLAG_CONNECTION_SOCKET, context, callbacks.cast()));
+        let (_, peer) = finish(|irp| start_accept(listener, irp.cast()));
+        enable_receive_event(socket);
+        (socket, peer as *mut sys::Socket)
+    }
+}
+
+/// `WSK_EVENT_CALLBACK_CONTROL`.
+#[repr(C)]
+struct EventControl {
+    interface: *const sys::Guid,
+    mask: u32,
+}
+
+/// `NPI_WSK_INTERFACE_ID`.
+static INTERFACE: sys::Guid = sys::Guid {
+    data1: 0x2227_e803,
+    data2: 0x8d8b,
+    data3: 0x11d4,
+    data4: [0xab, 0xad, 0x00, 0x90, 0x27, 0x71, 0x9e, 0x09],
+};
+
+fn enable_receive_event(socket: *mut sys::Socket) {
+    const SOL_SOCKET: u32 = 0xffff;
+    const SO_WSK_EVENT_CALLBACK: u32 = 0x4002;
+    const WSK_EVENT_RECEIVE: u32 = 0x40;
+    let mut control = EventControl { interface: &raw const INTERFACE, mask: WSK_EVENT_RECEIVE };
+    let (kind, size) = (sys::CONTROL_SET_OPTION, size_of::<EventControl>());
+    let (input, none) = ((&raw mut control).cast(), null_mut());
+    let Some(function) = connection(socket).basic.control_socket else { return };
+    // SAFETY: the arguments of WskControlSocket, which needs no IRP for this option.
+    unsafe { function(socket, kind, SO_WSK_EVENT_CALLBACK, SOL_SOCKET, size, input, 0, none, null_mut(), null_mut()) };
+}
+
+/// Has a peer send a few bytes.
+pub fn send_some(peer: *mut sys::Socket) {
+    let mut memory = Memory::new(4);
+    finish(|irp| start_send(peer, &mut memory, irp.cast()));
+    memory.free();
+}
+
+/// `WskRelease`.
+pub fn release(socket: *mut sys::Socket, list: *mut sys::DataIndication) {
+    if let Some(function) = connection(socket).release {
+        // SAFETY: the arguments of WskRelease; a wrong driver gives another list.
+        unsafe { function(socket, list) };
     }
 }
 
