@@ -3,6 +3,7 @@
 //! The state of an object is in the object itself, in the driver's memory. Who signals one satisfies waits then and
 //! there, in the order of their arrival. Models "Kernel Dispatcher Objects" and "Event Objects".
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -13,15 +14,18 @@ use crate::call::{Stopped, or_escape};
 use crate::exports::{Export, routines};
 use crate::machine::{self, Inner};
 use crate::nt::{
-    DISPATCHER_HEADER, KEVENT, KSEMAPHORE, LIST_ENTRY, NOTIFICATION_EVENT, SEMAPHORE_OBJECT, SYNCHRONIZATION_EVENT,
-    SYNCHRONIZATION_TIMER,
+    DISPATCHER_HEADER, KEVENT, KMUTANT, KSEMAPHORE, LIST_ENTRY, MUTANT_OBJECT, NOTIFICATION_EVENT, SEMAPHORE_OBJECT,
+    SYNCHRONIZATION_EVENT, SYNCHRONIZATION_TIMER,
 };
 use crate::status::NtStatus;
+use crate::thread::this;
 use crate::{irql, rules};
 
 const WAITING: u32 = u32::MAX;
 
 struct Waiter {
+    /// The token of the thread that waits: a mutex becomes its.
+    thread: usize,
     objects: Vec<usize>,
     all: bool,
     /// The index of the object that satisfied the wait.
@@ -41,33 +45,48 @@ fn header<'a>(object: usize) -> &'a DISPATCHER_HEADER {
     unsafe { &*(object as *const DISPATCHER_HEADER) }
 }
 
-fn is_signalled(object: usize) -> bool {
-    header(object).SignalState.load(Ordering::Acquire) > 0
+/// A mutex is free, or the thread's own.
+fn is_signalled(object: usize, thread: usize) -> bool {
+    header(object).SignalState.load(Ordering::Acquire) > 0 || owner(object).is_some_and(|owner| owner.get() == thread)
+}
+
+/// The owner of a mutex.
+fn owner<'a>(object: usize) -> Option<&'a Cell<usize>> {
+    let is_mutex = header(object).Type.load(Ordering::Relaxed) == MUTANT_OBJECT;
+    // SAFETY: the header's type says that the object is a mutex.
+    is_mutex.then(|| &unsafe { &*(object as *const KMUTANT) }.OwnerThread)
 }
 
 /// What a satisfied wait does to the object.
-fn consume(object: usize) {
+fn consume(object: usize, thread: usize) {
     let header = header(object);
     match header.Type.load(Ordering::Relaxed) {
         SYNCHRONIZATION_EVENT | SYNCHRONIZATION_TIMER => header.SignalState.store(0, Ordering::Release),
         SEMAPHORE_OBJECT => {
             header.SignalState.fetch_sub(1, Ordering::AcqRel);
         }
-        _ => {}
+        _ => {
+            if let Some(owner) = owner(object) {
+                owner.set(thread);
+                header.SignalState.fetch_sub(1, Ordering::AcqRel);
+            }
+        }
     }
 }
 
-/// Satisfies a wait if it can be.
-fn try_satisfy(objects: &[usize], all: bool) -> Option<usize> {
+/// Satisfies a wait of `thread` if it can be.
+fn try_satisfy(objects: &[usize], all: bool, thread: usize) -> Option<usize> {
     if all {
-        if !objects.iter().all(|&object| is_signalled(object)) {
+        if !objects.iter().all(|&object| is_signalled(object, thread)) {
             return None;
         }
-        objects.iter().copied().for_each(consume);
+        for &object in objects {
+            consume(object, thread);
+        }
         return Some(0);
     }
-    let index = objects.iter().position(|&object| is_signalled(object))?;
-    consume(objects[index]);
+    let index = objects.iter().position(|&object| is_signalled(object, thread))?;
+    consume(objects[index], thread);
     Some(index)
 }
 
@@ -107,10 +126,12 @@ impl Inner {
             header(object).Type.load(Ordering::Relaxed); // a fault comes here, before the lock
         }
         let mut waiters = self.dispatcher.0.lock();
-        if let Some(index) = try_satisfy(objects, all) {
+        let thread = this().token();
+        if let Some(index) = try_satisfy(objects, all, thread) {
             return Ok(Some(index));
         }
         let waiter = Arc::new(Waiter {
+            thread,
             objects: objects.to_vec(),
             all,
             result: AtomicU32::new(WAITING),
@@ -141,17 +162,17 @@ impl Inner {
         header.Type.load(Ordering::Relaxed); // a fault comes here, before the lock
         let mut waiters = self.dispatcher.0.lock();
         let before = header.SignalState.load(Ordering::Acquire);
-        let semaphore = header.Type.load(Ordering::Relaxed) == SEMAPHORE_OBJECT;
-        header.SignalState.store(if semaphore { before + by } else { 1 }, Ordering::Release);
+        let counts = matches!(header.Type.load(Ordering::Relaxed), SEMAPHORE_OBJECT | MUTANT_OBJECT);
+        header.SignalState.store(if counts { before + by } else { 1 }, Ordering::Release);
         waiters.retain(|waiter| {
             let Some(index) = waiter.objects.iter().position(|&other| other == object) else { return true };
-            if !is_signalled(object) {
+            if !is_signalled(object, waiter.thread) {
                 return true;
             }
             let result = if waiter.all {
-                try_satisfy(&waiter.objects, true)
+                try_satisfy(&waiter.objects, true, waiter.thread)
             } else {
-                consume(object);
+                consume(object, waiter.thread);
                 Some(index)
             };
             let Some(result) = result else { return true };
@@ -201,6 +222,28 @@ extern "win64" fn initialize_semaphore(semaphore: &KSEMAPHORE, count: i32, limit
 
 extern "win64" fn release_semaphore(semaphore: &KSEMAPHORE, _increment: i32, by: i32, _wait: u8) -> i32 {
     machine::current().signal(std::ptr::from_ref(semaphore) as usize, by)
+}
+
+extern "win64" fn initialize_mutex(mutex: &KMUTANT, _level: u32) {
+    initialize(&mutex.Header, MUTANT_OBJECT, size_of::<KMUTANT>(), 1);
+    mutex.MutantListEntry.set(LIST_ENTRY::NULL);
+    mutex.OwnerThread.set(0);
+    mutex.Abandoned.set(0);
+}
+
+extern "win64" fn release_mutex(mutex: &KMUTANT, _increment: i32, _wait: u8) -> i32 {
+    if mutex.OwnerThread.get() != this().token() {
+        rules::violate(&rules::LOCK_NOT_OWNED, "KeReleaseMutex by a thread that does not own the mutex", Vec::new());
+    }
+    // The last release of several makes it free.
+    if mutex.Header.SignalState.load(Ordering::Acquire) == 0 {
+        mutex.OwnerThread.set(0);
+    }
+    machine::current().signal(std::ptr::from_ref(mutex) as usize, 1)
+}
+
+extern "win64" fn read_state_mutex(mutex: &KMUTANT) -> i32 {
+    mutex.Header.SignalState.load(Ordering::Acquire)
 }
 
 /// The checks and the wait that all waiting routines share.
@@ -267,8 +310,8 @@ extern "win64" fn delay_execution_thread(_mode: i8, _alertable: u8, interval: &i
 
 pub(crate) fn exports() -> Vec<Export> {
     routines!["ntoskrnl.exe";
-        HIGH: KeInitializeEvent => initialize_event;
-        DISPATCH: KeSetEvent => set_event, KeResetEvent => reset_event, KeClearEvent => clear_event,
+        HIGH: KeInitializeEvent => initialize_event, KeInitializeMutex => initialize_mutex;
+        DISPATCH: KeReleaseMutex => release_mutex, KeReadStateMutex => read_state_mutex, KeSetEvent => set_event, KeResetEvent => reset_event, KeClearEvent => clear_event,
             KeReadStateEvent => read_state_event, KeReleaseSemaphore => release_semaphore,
             KeWaitForSingleObject => wait_for_single_object, KeWaitForMultipleObjects => wait_for_multiple_objects;
         APC: KeDelayExecutionThread => delay_execution_thread;

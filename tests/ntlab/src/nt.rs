@@ -87,6 +87,12 @@ layouts! {
     /// A semaphore.
     KSEMAPHORE (32) { Header: DISPATCHER_HEADER = 0, Limit: AtomicI32 = 24 }
 
+    /// A mutex.
+    KMUTANT (56) {
+        Header: DISPATCHER_HEADER = 0, MutantListEntry: Cell<LIST_ENTRY> = 24, OwnerThread: Cell<usize> = 40,
+        Abandoned: Cell<u8> = 48, ApcDisable: Cell<u8> = 49,
+    }
+
     /// A deferred procedure call.
     KDPC (64) {
         Type: AtomicU8 = 0, Importance: AtomicU8 = 1, Number: Cell<u16> = 2, DpcListEntry: Cell<[usize; 2]> = 8,
@@ -262,6 +268,8 @@ pub const IO_TYPE_IRP: i16 = 6;
 pub const NOTIFICATION_EVENT: u8 = 0;
 /// Type of a synchronization event's dispatcher header.
 pub const SYNCHRONIZATION_EVENT: u8 = 1;
+/// Type of a mutex's dispatcher header.
+pub const MUTANT_OBJECT: u8 = 2;
 /// Type of a semaphore's dispatcher header.
 pub const SEMAPHORE_OBJECT: u8 = 5;
 /// Type of a thread's dispatcher header.

@@ -8,6 +8,7 @@ mod registry;
 mod removal;
 mod resource;
 mod rundown;
+mod shared_lock;
 mod system;
 mod text;
 
@@ -60,6 +61,7 @@ pub(crate) fn exports() -> Vec<Export> {
         removal::exports(),
         resource::exports(),
         rundown::exports(),
+        shared_lock::exports(),
         system::exports(),
         text::exports(),
     ];

@@ -9,4 +9,5 @@ mod locking;
 mod memory;
 mod objects;
 mod requests;
+mod services;
 mod waiting;
