@@ -12,7 +12,6 @@ use wsk::sys;
 
 use super::buffers::Buffer;
 use super::events::Callbacks;
-use super::host::Host;
 use super::lanes::Op;
 use super::registration::Client;
 use super::socket::{Category, New, Phase, Socket};
@@ -111,7 +110,7 @@ impl Provider {
             remote: None,
             callbacks,
         };
-        let socket = Host::new(tcp, family == sys::AF_INET6).and_then(|host| self.add_socket(host, new));
+        let socket = self.new_end(tcp, family == sys::AF_INET6).and_then(|host| self.add_socket(host, new));
         socket.map_err(|error| status::of_host(&error))
     }
 

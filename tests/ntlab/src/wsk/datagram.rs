@@ -134,7 +134,7 @@ impl Socket {
             Ok((count, from, count < bytes.len()))
         } else {
             // SAFETY: as above.
-            unsafe { host.receive_from(&buffer.segments) }
+            unsafe { host.receive_from(buffer) }
         };
         received
             .map(|(count, from, truncated)| {

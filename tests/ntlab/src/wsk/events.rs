@@ -7,16 +7,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::c_void;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Provider;
-use super::host::Host;
 use super::request::Request;
 use super::socket::{Category, Inner, Phase, Socket};
 use super::status::{self, Status};
+use super::transport::Host;
 use super::{kernel, rules};
 use crate::call::{self, Stopped};
+use crate::machine;
 use crate::rules::record;
 
 /// `WSK_EVENT_SEND_BACKLOG`.
@@ -140,9 +142,15 @@ impl Events {
 #[must_use = "a callback that was begun has to be called and ended"]
 pub struct Callback {
     pub event: u32,
-    pub name: &'static str,
+    name: &'static str,
     function: usize,
     context: usize,
+}
+
+impl fmt::Display for Callback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.name, machine::current().describe_code(self.function))
+    }
 }
 
 /// The events that a socket of `category` can have, beside those that it lets others inherit.
@@ -218,7 +226,7 @@ impl Socket {
 
     /// A callback that answers what its page does not list.
     pub fn wrong_answer(&self, callback: &Callback, answer: Status) -> Stopped {
-        let message = format!("{} of {self} returned {answer:#x}", callback.name);
+        let message = format!("{callback} of {self} returned {answer:#x}");
         record(&rules::CALLBACK_ANSWER, message, Vec::new())
     }
 

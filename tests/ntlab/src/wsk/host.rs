@@ -270,7 +270,7 @@ fn retry<T>(mut operation: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 }
 
 /// What is left of `segments` after `skip` bytes.
-fn rest(segments: &[Segment], mut skip: usize) -> impl Iterator<Item = (*mut u8, usize)> {
+pub fn rest(segments: &[Segment], mut skip: usize) -> impl Iterator<Item = (*mut u8, usize)> {
     segments
         .iter()
         .filter_map(move |segment| {

@@ -214,11 +214,17 @@ impl Socket {
     }
 
     /// The driver keeps a list. It may not when it is closing the socket.
-    fn retain(&self, provider: &Provider, inner: &mut Inner, indication: Indication) -> Result<(), Stopped> {
+    fn retain(
+        &self,
+        provider: &Provider,
+        inner: &mut Inner,
+        callback: &Callback,
+        indication: Indication,
+    ) -> Result<(), Stopped> {
         inner.events.retained += 1;
         provider.retained.lock().insert(indication.list(), indication);
         if self.is_closing() {
-            let message = format!("WskCloseSocket was called on {self} before it retained a list");
+            let message = format!("{callback} of {self} retained a list when WskCloseSocket had been called");
             return Err(record(&rules::INDICATION_RETAINED, message, Vec::new()));
         }
         Ok(())
@@ -253,11 +259,8 @@ impl Socket {
         let answer = self.call(provider, &callback, Some(0), &arguments)?;
         let (taken, retain) = match answer {
             status::SUCCESS if accepted > bytes.len() => {
-                let message = format!(
-                    "{} of {self} accepted {accepted} bytes of the {} that were indicated",
-                    callback.name,
-                    bytes.len()
-                );
+                let indicated = bytes.len();
+                let message = format!("{callback} of {self} accepted {accepted} bytes of the {indicated} indicated");
                 return Err(record(&rules::CALLBACK_ANSWER, message, Vec::new()));
             }
             status::SUCCESS => (accepted, false),
@@ -271,7 +274,7 @@ impl Socket {
                 provider.totals.bytes_received.fetch_add(taken as u64, Ordering::Relaxed);
             }
             inner.events.refused = taken < bytes.len() && !inner.events.resumed;
-            if retain { self.retain(provider, inner, indication) } else { Ok(()) }
+            if retain { self.retain(provider, inner, &callback, indication) } else { Ok(()) }
         })?;
         Ok(true)
     }
@@ -283,7 +286,7 @@ impl Socket {
         }
         let most = 1 + usize::try_from(kernel::random() % 4).unwrap_or(0);
         while inner.events.datagrams.len() < most {
-            match inner.host.as_ref().map(super::host::Host::datagram) {
+            match inner.host.as_ref().map(super::transport::Host::datagram) {
                 Some(Ok(datagram)) => inner.events.datagrams.push_back(datagram),
                 _ => break,
             }
@@ -312,7 +315,7 @@ impl Socket {
             }
             let bytes: usize = datagrams.iter().map(|(bytes, _)| bytes.len()).sum();
             provider.totals.bytes_received.fetch_add(bytes as u64, Ordering::Relaxed);
-            if answer == status::PENDING { self.retain(provider, inner, indication) } else { Ok(()) }
+            if answer == status::PENDING { self.retain(provider, inner, &callback, indication) } else { Ok(()) }
         })?;
         Ok(true)
     }

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use wsk::sys;
 
 use super::events::{self, Arrival, Callback, Callbacks, Events};
-use super::host::Host;
 use super::socket::{Category, Inner, New, Phase, Socket};
 use super::status::{self, Status};
+use super::transport::Host;
 use super::{Provider, address};
 use crate::call::Stopped;
 

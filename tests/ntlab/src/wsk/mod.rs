@@ -23,6 +23,7 @@ mod inspect;
 mod kernel;
 mod lanes;
 mod listen;
+mod memory;
 mod names;
 mod option;
 mod registration;
@@ -32,6 +33,7 @@ mod socket;
 pub mod status;
 mod stream;
 mod thread;
+mod transport;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -41,6 +43,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex};
 
+pub use memory::{Peer, Peers, Weather};
 pub use registration::exports;
 
 use crate::call::{self, Stopped};
@@ -171,6 +174,16 @@ impl Network {
         self.provider().lose_at.store(irp, Ordering::SeqCst);
     }
 
+    /// Makes the driver's sockets from now on ends of a network in memory, and gives the test the other ends.
+    ///
+    /// Its choices follow from the machine's seed.
+    #[must_use]
+    pub fn use_memory(&self, weather: Weather) -> Peers {
+        let net = memory::Net::new(self.machine.random(), weather);
+        *self.provider().memory.lock() = Some(net.clone());
+        Peers { net }
+    }
+
     /// Tells those that wait that a transport was added or removed.
     pub fn change_transports(&self) {
         self.within(|provider| provider.end_changes(None, status::SUCCESS));
@@ -265,6 +278,8 @@ pub(crate) struct Provider {
     numbers: AtomicU64,
     names: Mutex<names::Names>,
     control: Mutex<control::State>,
+    /// The network in memory, if sockets are made of it.
+    memory: Mutex<Option<memory::Net>>,
     /// The number of the IRP with which the provider is lost, or 0.
     lose_at: AtomicU64,
     /// Lists of received data that the driver keeps, by the address that it has.
@@ -354,6 +369,14 @@ impl Provider {
     #[expect(clippy::unused_self, reason = "the seed is the machine's; the provider asks on behalf of its own")]
     fn coin(&self) -> bool {
         kernel::random() & 1 == 0
+    }
+
+    /// What a new socket is made of.
+    fn new_end(&self, stream: bool, v6: bool) -> std::io::Result<transport::Host> {
+        match &*self.memory.lock() {
+            Some(net) => Ok(transport::Host::Memory(net.end(stream))),
+            None => host::Host::new(stream, v6).map(transport::Host::Socket),
+        }
     }
 
     fn completes_inline(&self) -> bool {

@@ -261,7 +261,7 @@ fn set(socket: &Socket, inner: &mut Inner, level: u32, code: u32, value: u32) ->
         inner.events.conditional = value == 1;
         return Ok(());
     }
-    let host = inner.host.as_ref().ok_or(inner.phase.refusal())?.options();
+    let host = inner.host.as_ref().ok_or(inner.phase.refusal())?.options().ok_or(status::NOT_SUPPORTED)?;
     let size = usize::try_from(value).unwrap_or(usize::MAX);
     let unbound = inner.phase == Phase::Unbound;
     of_host(match (level, code) {
@@ -288,7 +288,7 @@ fn get(socket: &Socket, inner: &Inner, level: u32, code: u32) -> Result<u32, Sta
         }
         _ => {}
     }
-    let host = inner.host.as_ref().ok_or(inner.phase.refusal())?.options();
+    let host = inner.host.as_ref().ok_or(inner.phase.refusal())?.options().ok_or(status::NOT_SUPPORTED)?;
     let size = |size: io::Result<usize>| size.map(|size| u32::try_from(size).unwrap_or(u32::MAX));
     of_host(match (level, code) {
         (SOL_SOCKET, SO_REUSEADDR) if socket.tcp => host.reuse_port().map(u32::from),

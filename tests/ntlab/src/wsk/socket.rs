@@ -18,12 +18,12 @@ use wsk::sys;
 use super::Provider;
 use super::dispatch;
 use super::events::{self, Callbacks, Events};
-use super::host::Host;
 use super::lanes::{LANES, Lane};
 use super::registration::Client;
 use super::request::Request;
 use super::rules;
 use super::status::{self, Status};
+use super::transport::Host;
 use crate::call::Stopped;
 use crate::rules::record;
 
@@ -260,7 +260,10 @@ impl Provider {
         let mut table = self.sockets.lock();
         table.last += 1;
         let number = table.last;
-        self.network().watch(host.fd(), number)?;
+        match host.fd() {
+            Some(fd) => self.network().watch(fd, number)?,
+            None => self.network().look_again(number),
+        }
         let object = Box::new(sys::Socket { dispatch: dispatch::of(new.category) });
         let address = std::ptr::from_ref(&*object) as usize;
         table.objects.push(object);

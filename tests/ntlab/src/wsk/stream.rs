@@ -218,7 +218,7 @@ impl Socket {
             return Outcome::Done(inner.phase.refusal(), 0);
         };
         if host.fin_acknowledged() {
-            return match host.options().take_error() {
+            return match host.take_error() {
                 Ok(Some(error)) => failed(inner, failure(&error)),
                 _ => Outcome::Done(status::SUCCESS, 0),
             };

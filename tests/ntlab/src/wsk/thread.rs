@@ -161,7 +161,11 @@ fn pump(provider: &Arc<Provider>, number: usize) -> Result<(), Stopped> {
         return Ok(());
     };
     socket.pump(provider);
-    socket.indicate(provider)
+    socket.indicate(provider)?;
+    if socket.inner.lock().host.as_ref().is_some_and(|host| host.fd().is_none()) {
+        provider.network().look_again(number);
+    }
+    Ok(())
 }
 
 /// Completes what may be completed now; the rest stays.

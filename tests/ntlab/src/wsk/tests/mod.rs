@@ -4,6 +4,7 @@ mod cancel;
 mod control;
 mod events;
 mod faults;
+mod memory;
 mod names;
 mod passing;
 mod registration;
