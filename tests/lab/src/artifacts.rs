@@ -15,7 +15,7 @@ use crate::{
     command::{cargo, run},
     image::{self, Image},
     report::{Outcome, progress},
-    setup::{self, Tools, files, overrides, sysroot, toolchain},
+    setup::{self, Tools, files, overrides, sysroot, toolchain, toolchain::Architecture},
     workspace::{Profile, Workspace},
 };
 
@@ -71,21 +71,38 @@ pub fn build_sound_driver(workspace: &Workspace, tools: &Tools, profile: Profile
     Ok(driver)
 }
 
-/// A cargo command on the driver's package, for its target and in its environment.
+/// A cargo command on the driver's package, for the lab's and Wine's target.
 pub fn driver_cargo(workspace: &Workspace, tools: &Tools, subcommand: &str) -> Command {
     windows_cargo(workspace, tools, subcommand, "wskclient")
 }
 
 /// The same on another package that is a driver.
 pub fn windows_cargo(workspace: &Workspace, tools: &Tools, subcommand: &str, package: &str) -> Command {
-    let mut command = lab_cargo(workspace, subcommand);
+    let mut command = windows_cargo_for(workspace, tools, Architecture::X64, &workspace.build(), subcommand);
+    command.args(["--package", package]);
     command
-        .args(["--package", package, "--target", toolchain::DRIVER, "--config", &overrides::cargo_config(workspace)])
+}
+
+/// A cargo command for a driver on `architecture`, in its environment, with its files in `folder`.
+pub fn windows_cargo_for(
+    workspace: &Workspace,
+    tools: &Tools,
+    architecture: Architecture,
+    folder: &Path,
+    subcommand: &str,
+) -> Command {
+    let target = architecture.target();
+    let arm64_view = [sysroot::CLANG_VIEW.join(" "), sysroot::ARM64_CLANG_VIEW.join(" ")].join(" ");
+    let mut command = lab_cargo_in(workspace, folder, subcommand);
+    command
+        .args(["--target", target, "--config", &overrides::cargo_config(workspace)])
         .env("WDKContentRoot", workspace.sysroot())
         .env("LIBCLANG_PATH", &tools.llvm.library_folder)
+        // One environment for both, because bindgen is built again whenever the first of these changes.
         .env("BINDGEN_EXTRA_CLANG_ARGS", sysroot::CLANG_VIEW.join(" "))
-        .env("CARGO_TARGET_X86_64_PC_WINDOWS_MSVC_LINKER", &tools.llvm.lld_link)
-        .args(["--config", &format!("target.{}.rustflags={:?}", toolchain::DRIVER, driver_rustflags(workspace))]);
+        .env("BINDGEN_EXTRA_CLANG_ARGS_aarch64_pc_windows_msvc", arm64_view)
+        .env(format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_")), &tools.llvm.lld_link)
+        .args(["--config", &format!("target.{target}.rustflags={:?}", driver_rustflags(workspace))]);
     command
 }
 
@@ -101,11 +118,15 @@ fn driver_rustflags(workspace: &Workspace) -> Vec<String> {
 
 /// A cargo command in a target folder of its own, with nobody's flags from outside.
 pub fn lab_cargo(workspace: &Workspace, subcommand: &str) -> Command {
+    lab_cargo_in(workspace, &workspace.build(), subcommand)
+}
+
+fn lab_cargo_in(workspace: &Workspace, folder: &Path, subcommand: &str) -> Command {
     let mut command = cargo();
     command
         .current_dir(workspace.root())
         .args([subcommand, "--locked", "--target-dir"])
-        .arg(workspace.build())
+        .arg(folder)
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("CARGO_BUILD_TARGET");

@@ -34,6 +34,12 @@ pub enum Command {
     /// Runs `wskctl demo` against the driver in the in-process kernel
     #[command(after_help = "Examples:\n  cargo lab demo\n  cargo lab demo --format json\n  cargo lab demo --seed 7")]
     Demo(Demo),
+    /// Makes target/lab/package and its zip, to carry to a Windows test VM: signed drivers for x64 and ARM64, INF, scripts
+    #[command(
+        after_help = "Examples:\n  cargo lab package\n  cargo lab package --format json\n\nEvery driver is built twice \
+                            and compared; the first run takes some minutes."
+    )]
+    Package(Package),
     /// Runs the driver and the harness in stock Wine: install, demo, kill a process, start again, uninstall
     #[command(
         after_help = "Examples:\n  cargo lab wine\n  cargo lab wine --format json\n  cargo lab wine --wine-debug \
@@ -71,6 +77,13 @@ pub struct Build {
     /// Build without optimisation, into target/lab/out/debug
     #[arg(long)]
     pub debug: bool,
+    /// How to report
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+#[derive(Args)]
+pub struct Package {
     /// How to report
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,

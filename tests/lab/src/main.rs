@@ -12,6 +12,7 @@ mod demo;
 mod image;
 mod inf;
 mod layouts;
+mod package;
 mod report;
 mod rules;
 mod run;
@@ -48,6 +49,7 @@ fn run(command: &cli::Command) -> Result<Outcome> {
         cli::Command::Run(options) => run::run(options),
         cli::Command::Rules(options) => rules::run(&workspace, options),
         cli::Command::Layouts => layouts::run(&workspace),
+        cli::Command::Package(options) => package::run(&workspace, options),
         cli::Command::Wine(options) => wine::run(&workspace, options),
     }
 }

@@ -4,6 +4,7 @@ use object::pe;
 use serde::Serialize;
 
 use super::{Image, exports::Exports};
+use crate::setup::toolchain::Architecture;
 
 /// A check that an image did not pass.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -16,22 +17,27 @@ pub struct Failure {
     pub mend: &'static str,
 }
 
-/// Judges `image`; an image that may ship gives no failure.
+/// Judges `image` as a driver for x64; an image that may ship gives no failure.
 pub fn failures(image: &Image, exports: &Exports) -> Vec<Failure> {
-    let headers = header_failures(image).into_iter();
+    failures_on(Architecture::X64, image, exports)
+}
+
+/// Judges `image` as a driver for `architecture`.
+pub fn failures_on(architecture: Architecture, image: &Image, exports: &Exports) -> Vec<Failure> {
+    let headers = header_failures(architecture, image).into_iter();
     headers.chain(section_failures(image)).chain(import_failures(image, exports)).collect()
 }
 
-fn header_failures(image: &Image) -> Vec<Failure> {
+fn header_failures(architecture: Architecture, image: &Image) -> Vec<Failure> {
     let headers = &image.headers;
     let has = |flag| headers.dll_characteristics & flag != 0;
     let stripped = headers.characteristics & pe::IMAGE_FILE_RELOCS_STRIPPED != 0;
     [
         (
-            headers.machine == pe::IMAGE_FILE_MACHINE_AMD64,
+            headers.machine == architecture.machine(),
             "machine",
             format!("machine {:#06x}", headers.machine),
-            "build the driver for x86_64-pc-windows-msvc",
+            "build the driver for the target of that processor: x86_64 or aarch64-pc-windows-msvc",
         ),
         (
             headers.subsystem == pe::IMAGE_SUBSYSTEM_NATIVE,

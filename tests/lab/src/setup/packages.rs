@@ -51,11 +51,20 @@ pub struct Llvm {
 
 /// Finds the tools; installs packages only if one is missing.
 pub fn find_or_install() -> Result<Tools> {
+    find_or_install_with(find, wanted_packages)
+}
+
+/// Finds what only some commands need; installs `packages` only if something is missing.
+pub fn find_or_install_these<T>(packages: &[&str], find: impl Fn() -> Result<T>) -> Result<T> {
+    find_or_install_with(find, || Ok(packages.iter().map(|&package| package.to_owned()).collect()))
+}
+
+fn find_or_install_with<T>(find: impl Fn() -> Result<T>, packages: impl Fn() -> Result<Vec<String>>) -> Result<T> {
     match find() {
         Ok(tools) => Ok(tools),
         Err(missing) => {
             progress(format!("{missing:#}"));
-            install()?;
+            install(packages)?;
             find().context("after installing the packages")
         }
     }
@@ -77,7 +86,8 @@ fn find() -> Result<Tools> {
     })
 }
 
-fn program(name: &str) -> Result<PathBuf> {
+/// The path of a program that is to be on the path.
+pub fn program(name: &str) -> Result<PathBuf> {
     which::which(name).with_context(|| format!("{name} is missing"))
 }
 
@@ -108,7 +118,8 @@ fn mingw_include(gcc: &Path) -> Result<PathBuf> {
     Ok(folder.canonicalize()?)
 }
 
-fn install() -> Result<()> {
+/// `packages` is asked once apt knows what there is.
+fn install(packages: impl Fn() -> Result<Vec<String>>) -> Result<()> {
     let apt_get = which::which("apt-get").map_err(|_| {
         Unprepared(format!(
             "install LLVM (clang, lld, llvm; one of {LLVM_VERSIONS:?}), mingw-w64 and Wine with its headers; this \
@@ -116,7 +127,7 @@ fn install() -> Result<()> {
         ))
     })?;
     if output_of(Command::new("id").arg("-u"))?.trim() != "0" {
-        let packages = wanted_packages().unwrap_or_else(|_| packages_with(LLVM_VERSIONS[0])).join(" ");
+        let packages = packages().unwrap_or_else(|_| packages_with(LLVM_VERSIONS[0])).join(" ");
         return Err(Unprepared(format!(
             "packages are missing, and only root may install them; run\n  sudo apt-get update && sudo apt-get install \
              --yes --no-install-recommends {packages}\nand try again"
@@ -130,7 +141,7 @@ fn install() -> Result<()> {
         command
     };
     output_of(apt().arg("update"))?;
-    output_of(apt().args(["install", "--yes", "--no-install-recommends"]).args(wanted_packages()?))?;
+    output_of(apt().args(["install", "--yes", "--no-install-recommends"]).args(packages()?))?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{Tools, files};
+use super::{Tools, files, toolchain::Architecture};
 use crate::{
     command::{output_of, run},
     image::exports::{Export, Exports, Kind},
@@ -42,6 +42,9 @@ pub const CLANG_VIEW: [&str; 9] = [
     "-D__IMMINTRIN_H",
 ];
 
+/// What ARM64 sees of the headers: mingw's know no ARM64, and what the driver uses of them is laid out as on x64.
+pub const ARM64_CLANG_VIEW: [&str; 4] = ["-U_ARM64_", "-UARM64", "-D_AMD64_", "-D_WIN64"];
+
 /// The folders that hold the headers, in the order in which wdk-build searches them.
 pub fn include_folders(sysroot: &Path) -> [PathBuf; 3] {
     let include = sysroot.join("Include").join(VERSION);
@@ -51,7 +54,7 @@ pub fn include_folders(sysroot: &Path) -> [PathBuf; 3] {
 /// Makes `sysroot` what it should be, touching only what is not so already.
 pub fn lay_out(sysroot: &Path, tools: &Tools) -> Result<()> {
     lay_out_headers(sysroot, tools)?;
-    lay_out_libraries(sysroot, tools)
+    Architecture::ALL.into_iter().try_for_each(|architecture| lay_out_libraries(sysroot, tools, architecture))
 }
 
 fn lay_out_headers(sysroot: &Path, tools: &Tools) -> Result<()> {
@@ -70,8 +73,8 @@ fn lay_out_headers(sysroot: &Path, tools: &Tools) -> Result<()> {
     HEADERS.iter().try_for_each(|(name, text)| files::write(&km.join(name), text))
 }
 
-fn lay_out_libraries(sysroot: &Path, tools: &Tools) -> Result<()> {
-    let libraries = sysroot.join("Lib").join(VERSION).join("km/x64");
+fn lay_out_libraries(sysroot: &Path, tools: &Tools, architecture: Architecture) -> Result<()> {
+    let libraries = sysroot.join("Lib").join(VERSION).join("km").join(architecture.library_folder());
     fs::create_dir_all(&libraries).with_context(|| format!("cannot make {}", libraries.display()))?;
     let exports = Exports::read();
     for (library, module) in
@@ -80,12 +83,16 @@ fn lay_out_libraries(sysroot: &Path, tools: &Tools) -> Result<()> {
         let definition = sysroot.join(format!("{library}.def"));
         files::write(&definition, module_definition(module, exports.of(module)))?;
         run(Command::new(&tools.llvm.dlltool)
-            .args(["-m", "i386:x86-64", "-d"])
+            .args(["-m", architecture.dlltool_machine(), "-d"])
             .arg(&definition)
             .arg("-l")
             .arg(libraries.join(format!("{library}.lib"))))?;
     }
-    build_static_library(sysroot, &libraries.join("BufferOverflowFastFailK.lib"), tools)
+    if architecture == Architecture::Arm64 {
+        // wdk-build links it; nothing of it is used.
+        run(Command::new(&tools.llvm.ar).arg("rcD").arg(libraries.join("arm64rt.lib")))?;
+    }
+    build_static_library(sysroot, &libraries.join("BufferOverflowFastFailK.lib"), tools, architecture)
 }
 
 /// A module-definition file. A module that the driver may not import from gets an empty one.
@@ -98,12 +105,13 @@ fn module_definition<'a>(module: &str, exports: impl Iterator<Item = &'a Export>
     text
 }
 
-fn build_static_library(sysroot: &Path, library: &Path, tools: &Tools) -> Result<()> {
+fn build_static_library(sysroot: &Path, library: &Path, tools: &Tools, architecture: Architecture) -> Result<()> {
     let source = sysroot.join("pool2.c");
-    let object = sysroot.join("pool2.obj");
+    let object = sysroot.join(format!("pool2-{}.obj", architecture.name()));
     files::write(&source, POOL2)?;
     run(Command::new(&tools.llvm.clang)
-        .args([CLANG_VIEW[0], "-O2", "-mno-stack-arg-probe", "-Wall", "-Werror", "-c"])
+        .arg(format!("--target={}", architecture.target()))
+        .args(["-O2", "-mno-stack-arg-probe", "-Wall", "-Werror", "-c"])
         .arg(&source)
         .arg("-o")
         .arg(&object))?;
