@@ -26,7 +26,9 @@ pub fn run(workspace: &Workspace, options: &cli::Rules) -> Result<Outcome> {
             println!("{} rules, {proven} proven", rules.len());
         }
         Format::Json => {
-            rules.iter().for_each(|(rule, proven)| println!("{}", event(rule, *proven)));
+            for (rule, proven) in &rules {
+                println!("{}", event(rule, *proven));
+            }
             println!("{}", json!({"event": "summary", "rules": rules.len(), "proven": proven}));
         }
     }
