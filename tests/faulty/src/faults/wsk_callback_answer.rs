@@ -35,6 +35,8 @@ extern "C" fn request(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     state.slot = socket as usize;
     send_some(peer);
     wait(&raw mut state.event);
-    wait(&raw mut state.event);
+    // The callback is still to return; nobody sets this event.
+    KeInitializeEvent(&raw mut state.other_event, 0, 0);
+    wait(&raw mut state.other_event);
     complete(irp, SUCCESS, 0)
 }
