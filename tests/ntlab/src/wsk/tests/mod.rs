@@ -1,6 +1,7 @@
 //! The provider under test: a driver made of Rust functions on one side, the host's own sockets on the other.
 
 mod cancel;
+mod choices;
 mod control;
 mod events;
 mod faults;
