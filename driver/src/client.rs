@@ -223,5 +223,7 @@ impl Handle {
             }
         }
         self.client.table.for_each(|socket| socket.cancel_requests_of(file));
+        // A teardown that was under way already may be one that startups wait for now.
+        self.client.queue_work();
     }
 }

@@ -123,14 +123,22 @@ impl Driver {
     /// A teardown is over; `of_dead` says whether it was counted by [`clears_up`](Self::clears_up). On the worker.
     pub fn teardown_finished(&self, of_dead: bool) {
         self.teardowns.fetch_add(1, Ordering::Relaxed);
-        if of_dead && self.clearing_up.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if of_dead {
+            self.cleared_up();
+        }
+    }
+
+    /// What a dead client held is given back, but for what lingers.
+    pub fn cleared_up(&self) {
+        if self.clearing_up.fetch_sub(1, Ordering::AcqRel) == 1 {
             while let Some(client) = self.next_postponed() {
                 client.queue_work();
             }
         }
     }
 
-    /// Whether something that a dead client held is still being given back: no provider is started meanwhile.
+    /// Whether something that a dead client held is still being given back: no provider is started meanwhile. Sockets that linger are
+    /// not waited for.
     pub fn is_clearing_up(&self) -> bool {
         self.clearing_up.load(Ordering::Acquire) != 0
     }

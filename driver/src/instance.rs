@@ -208,6 +208,7 @@ impl Instance {
         if self.lifecycle().state() == State::Stopping {
             self.end_sockets();
             if !self.gate.is_drained() {
+                self.leave_lingering(client);
                 return;
             }
             self.finish_teardown(client, passive);
@@ -219,6 +220,20 @@ impl Instance {
             self.lifecycle().start_ended();
             client.driver().subsystem.give_up(passive);
         }
+    }
+
+    /// Lets startups go on if nothing but lingering sockets is left of a dead client.
+    fn leave_lingering(&self, client: &Client) {
+        // A socket that lingers counts as such until just before it gives its slot back.
+        let only_lingering = client.table.used() == client.lingering.load(Ordering::Acquire);
+        if self.provider.lingers_at_teardown() && only_lingering && self.of_dead.swap(false, Ordering::Relaxed) {
+            client.driver().cleared_up();
+        }
+    }
+
+    /// Whether a teardown is under way that startups wait for.
+    pub fn is_awaited(&self) -> bool {
+        self.of_dead.load(Ordering::Relaxed)
     }
 
     /// Closes every socket, each once. Linear in their number: what the teardown has come to is moved to the other list.

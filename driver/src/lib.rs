@@ -66,10 +66,12 @@ impl Ladder {
         let device = Device::create(driver, passive)?;
         // SAFETY: the state is in the device's extension, and the device is dropped after the thread.
         let worker = unsafe { worker::Thread::start(&device.state().worker, passive) }?;
+        // SAFETY: as above; the thread is dropped before the rung.
+        let rundown = unsafe { rundown::Rundown::new(&device.state().worker, passive) };
         let link = SymbolicLink::create(&device, passive)?;
         dispatch::fill(&mut driver.MajorFunction);
         driver.DriverUnload = Some(unload);
-        Ok(Self { _link: link, _worker: worker, _rundown: rundown::Rundown::new(passive), _device: device })
+        Ok(Self { _link: link, _worker: worker, _rundown: rundown, _device: device })
     }
 }
 

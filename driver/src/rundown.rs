@@ -5,6 +5,8 @@
 //! every routine that the system calls is counted from its first statement to its last, and `DriverUnload` waits for zero. Counters
 //! are apart by IRP, so that independent requests share no cache line.
 
+use crate::worker::Worker;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use wdk_sys::{LARGE_INTEGER, ntddk};
 use wsk::Passive;
@@ -38,15 +40,19 @@ impl Drop for Running {
 
 /// The rung of the ladder that waits, when it is dropped in `DriverUnload`, until no routine of the image is running but that one.
 /// No new one is called by then: no handle is open and nothing is registered. What is left to wait for is a few instructions.
-pub struct Rundown(Passive);
+pub struct Rundown(NonNull<Worker>, Passive);
 
 // SAFETY: the token is the ladder's, which goes up and down at PASSIVE_LEVEL.
 unsafe impl Send for Rundown {}
 
 impl Rundown {
     /// The rung.
-    pub const fn new(passive: Passive) -> Self {
-        Self(passive)
+    ///
+    /// # Safety
+    /// `worker` stays where it is until the rung is dropped, and its thread is gone by then.
+    pub const unsafe fn new(worker: &Worker, passive: Passive) -> Self {
+        // INVARIANT: the caller's promise.
+        Self(NonNull::from_ref(worker), passive)
     }
 }
 
@@ -54,7 +60,7 @@ impl Drop for Rundown {
     fn drop(&mut self) {
         /// One millisecond, relative, in units of 100 nanoseconds.
         const INTERVAL: i64 = -10_000;
-        let Self(_passive) = self;
+        let Self(worker, passive) = self;
         for counter in &RUNNING {
             while counter.0.load(Ordering::Acquire) != 0 {
                 let mut interval = LARGE_INTEGER { QuadPart: INTERVAL };
@@ -62,5 +68,8 @@ impl Drop for Rundown {
                 let _elapsed = unsafe { ntddk::KeDelayExecutionThread(crate::nt::KERNEL_MODE, 0, &raw mut interval) };
             }
         }
+        // One of them may have queued work after the thread had ended: there is nothing left to do in it but to let go of memory.
+        // SAFETY: the state is there until the device goes, and this is the queue's only runner.
+        unsafe { worker.as_ref() }.run_queued(*passive);
     }
 }

@@ -260,6 +260,10 @@ impl Socket {
                 }
                 return Err(WsaError::NoBuffers.status());
             }
+            if state.closing {
+                // The caller came in before the close, and too late for it to see this request.
+                return Err(WsaError::OperationAborted.status());
+            }
             step(&mut state).map_err(WsaError::status)?;
             let Some(links) = state.free.pop() else {
                 return Err(WsaError::NoBuffers.status());
@@ -293,7 +297,7 @@ impl Socket {
         let mut state = self.state.lock();
         // SAFETY: the caller's promise.
         unsafe { state.pending.remove(operation.cast()) };
-        if state.lingering.stage == Stage::Sending && state.pending.is_empty() {
+        if state.lingering.stage == Stage::Sending && !state.sends_are_out() {
             // The graceful close goes on.
             drop(state);
             self.queue_work();
@@ -354,6 +358,7 @@ impl Socket {
             Kind::Accept => self.accepted(reserved, status, information, irp),
             Kind::Address => self.address(status, irp),
             Kind::Shutdown => self.shut_down(status),
+            Kind::Send => self.sent(status, information),
             _ => (self.verdict(status), information),
         }
     }
@@ -361,6 +366,14 @@ impl Socket {
     /// A request that fails while its socket is being closed was cancelled by that, whatever WSK calls it (contract: CARD-3).
     fn verdict(&self, status: NTSTATUS) -> NTSTATUS {
         if status < 0 && self.state.lock().closing { WsaError::OperationAborted.status() } else { status }
+    }
+
+    fn sent(&self, status: NTSTATUS, information: usize) -> (NTSTATUS, usize) {
+        if status < 0 {
+            // A stream that lacks what was to be sent does not end as if it were whole.
+            self.state.lock().lingering.stage = Stage::Over;
+        }
+        (self.verdict(status), information)
     }
 
     fn moved(&self, status: NTSTATUS, success: Phase, failure: Phase) -> (NTSTATUS, usize) {

@@ -107,7 +107,8 @@ impl Worker {
         }
     }
 
-    fn run_queued(&self, passive: Passive) {
+    /// Runs what is queued. By one runner at a time.
+    pub fn run_queued(&self, passive: Passive) {
         loop {
             let Some(links) = self.queue.lock().pop() else { return };
             let work: NonNull<Work> = links.cast();

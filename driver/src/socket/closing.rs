@@ -153,6 +153,10 @@ impl Socket {
             self.client.complete(irp, Kind::Close, STATUS_SUCCESS, 0);
         }
         instance.leave(&self.client);
+        if instance.is_awaited() {
+            // Perhaps only sockets that linger are left.
+            self.client.queue_work();
+        }
     }
 
     /// What is to be done next for a socket that is being closed, once nobody is in a call. On the worker.
@@ -164,7 +168,7 @@ impl Socket {
             && self.client.table.is_drained(self.slot);
         let wsk = state.wsk.filter(|_| due)?;
         let step = match state.lingering.stage {
-            Stage::Sending if !state.pending.is_empty() => return None,
+            Stage::Sending if state.sends_are_out() => return None,
             Stage::Sending if state.shut_down => state.hand_out(Stage::Draining, Step::Drain),
             Stage::Sending => state.hand_out(Stage::Disconnecting, Step::Disconnect),
             Stage::Disconnected => state.hand_out(Stage::Draining, Step::Drain),

@@ -5,12 +5,15 @@
 //! whatever is still missing is left out and the close aborts.
 
 use super::{Held, Phase, Socket, SocketState};
+use crate::list::Links;
 use crate::nt;
+use crate::operation::Operation;
 use crate::pool::{OutOfPool, Ref, try_box};
 use crate::rundown::Running;
 use alloc::boxed::Box;
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
+use core::mem::take;
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::Ordering;
 use wdk_sys::{DEVICE_OBJECT, IRP, KDPC, KTIMER, LARGE_INTEGER, NTSTATUS, ntddk};
@@ -110,6 +113,21 @@ impl SocketState {
     pub(super) fn can_linger(&self) -> bool {
         self.phase == Phase::Connected
     }
+
+    /// Whether a request is out that a graceful close waits for.
+    pub(super) fn sends_are_out(&self) -> bool {
+        let mut next = self.pending.first();
+        while let Some(links) = next {
+            // SAFETY: pending, so the record is there while the lock is held.
+            let operation = unsafe { Operation::from_links(links).as_ref() };
+            if matches!(operation.kind(), Kind::Send | Kind::Shutdown) {
+                return true;
+            }
+            // SAFETY: in the list whose lock is held.
+            next = unsafe { Links::after(links) };
+        }
+        false
+    }
 }
 
 impl Socket {
@@ -131,15 +149,13 @@ impl Socket {
 
     /// Takes the deadline back, if it has not come. Called when WSK has the socket back.
     pub(super) fn disarm(&self) {
-        let timer = {
-            let state = self.state.lock();
-            state.lingering.linger.as_ref().filter(|_| state.lingering.timer_out).map(|linger| linger.timer.get())
-        };
+        // Also when the deadline has come: a system that still uses the timer after its DPC (Wine) is waited for so.
+        let timer = self.state.lock().lingering.linger.as_ref().map(|linger| linger.timer.get());
         let Some(timer) = timer else { return };
-        // SAFETY: initialised by `arm`; the socket stays while `timer_out` is set.
-        if unsafe { ntddk::KeCancelTimer(timer) } != 0 {
-            self.state.lock().lingering.timer_out = false;
-            // SAFETY: the reference that `arm` gave up: the DPC won't run.
+        // SAFETY: initialised by `arm`; the caller has the socket.
+        let cancelled = unsafe { ntddk::KeCancelTimer(timer) } != 0;
+        if cancelled && take(&mut self.state.lock().lingering.timer_out) {
+            // SAFETY: the reference that `arm` gave up: the DPC has not run and won't.
             drop(unsafe { Ref::from_raw(NonNull::from(self)) });
         }
     }

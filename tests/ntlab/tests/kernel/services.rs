@@ -158,7 +158,9 @@ fn a_fast_mutex_is_held_at_apc_level_and_taken_once() {
         let mut memory = Memory::new();
         memory.0[0] = 1; // ExInitializeFastMutex is inline: a count of one, an event
         // SAFETY: the event lies 24 bytes into the mutex.
-        let event = unsafe { &*memory.address().byte_add(24).cast() };
+        let event = unsafe { memory.address().byte_add(24) };
+        // SAFETY: as above, and zeros are an event.
+        let event = unsafe { &*event.cast() };
         KeInitializeEvent(event, 1, 0);
         ExAcquireFastMutex(memory.address());
         assert_eq!(KeGetCurrentIrql(), 1);
