@@ -261,7 +261,7 @@ pub type InspectEventFn = kernel_fn!(fn(*mut c_void, *mut SockAddr, *mut SockAdd
 /// `PFN_WSK_ABORT_EVENT`.
 pub type AbortEventFn = kernel_fn!(fn(*mut c_void, *mut InspectId) -> NtStatus);
 
-/// `PFN_WSK_SOCKET`. `PASSIVE_LEVEL`.
+/// `PFN_WSK_SOCKET`. `<= DISPATCH_LEVEL`.
 pub type SocketFn = kernel_fn!(
     fn(
         *mut Client,
@@ -277,7 +277,7 @@ pub type SocketFn = kernel_fn!(
         *mut Irp,
     ) -> NtStatus
 );
-/// `PFN_WSK_SOCKET_CONNECT`. `PASSIVE_LEVEL`.
+/// `PFN_WSK_SOCKET_CONNECT`. `<= DISPATCH_LEVEL`.
 pub type SocketConnectFn = kernel_fn!(
     fn(
         *mut Client,
@@ -343,9 +343,9 @@ pub type ControlSocketFn = kernel_fn!(
         *mut Irp,
     ) -> NtStatus
 );
-/// `PFN_WSK_CLOSE_SOCKET`. `PASSIVE_LEVEL`, and never inside a callback of the socket.
+/// `PFN_WSK_CLOSE_SOCKET`. `<= DISPATCH_LEVEL`, and never inside a callback of the socket.
 pub type CloseSocketFn = kernel_fn!(fn(*mut Socket, *mut Irp) -> NtStatus);
-/// `PFN_WSK_BIND`. `PASSIVE_LEVEL`.
+/// `PFN_WSK_BIND`. `<= DISPATCH_LEVEL`.
 pub type BindFn = kernel_fn!(fn(*mut Socket, *mut SockAddr, u32, *mut Irp) -> NtStatus);
 /// `PFN_WSK_ACCEPT`.
 pub type AcceptFn = kernel_fn!(
@@ -359,7 +359,7 @@ pub type AcceptFn = kernel_fn!(
         *mut Irp,
     ) -> NtStatus
 );
-/// `PFN_WSK_CONNECT`. `PASSIVE_LEVEL`.
+/// `PFN_WSK_CONNECT`. `<= DISPATCH_LEVEL`.
 pub type ConnectFn = kernel_fn!(fn(*mut Socket, *mut SockAddr, u32, *mut Irp) -> NtStatus);
 /// `PFN_WSK_LISTEN`.
 pub type ListenFn = kernel_fn!(fn(*mut Socket, *mut Irp) -> NtStatus);
