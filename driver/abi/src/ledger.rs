@@ -4,7 +4,7 @@ use crate::{Kind, Provider};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// How many kinds the ledger has room for.
-const KINDS: usize = 16;
+const KINDS: usize = 32;
 /// How many providers the ledger has room for.
 const PROVIDERS: usize = 4;
 const _: () = assert!(Kind::ALL.len() <= KINDS && Provider::ALL.len() <= PROVIDERS);
