@@ -43,6 +43,8 @@ pub struct Choice {
     pub driver: Option<PathBuf>,
     /// The lab's seed.
     pub seed: u64,
+    /// Whether the lab shows the events that the driver writes to ETW, on standard error, when all is over.
+    pub trace: bool,
 }
 
 /// An open backend.
@@ -52,7 +54,7 @@ enum Inner {
     #[cfg(windows)]
     Device(WindowsDevice),
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-    Lab { lab: Lab, process: LabProcess },
+    Lab { lab: Lab, process: LabProcess, trace: bool },
     #[cfg(not(any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
     Nowhere(std::convert::Infallible),
 }
@@ -66,6 +68,8 @@ pub struct Verdict {
     pub violations: usize,
     /// Things still live at unload: pool, IRPs, objects.
     pub leaks: usize,
+    /// The events that the driver has written to ETW, a line each: when, which provider, which event, its fields.
+    pub events: Box<[String]>,
     /// The report, for a person.
     pub report: String,
 }
@@ -91,7 +95,7 @@ impl Choice {
             Kind::Lab => {
                 let lab = Lab::start(&self.image()?, self.seed)?;
                 let process = lab.process();
-                Ok(Backend(Inner::Lab { lab, process }))
+                Ok(Backend(Inner::Lab { lab, process, trace: self.trace }))
             }
             other => {
                 let home = if other == Kind::Lab { "Linux on x86-64" } else { "Windows" };
@@ -157,9 +161,13 @@ impl Backend {
             #[cfg(windows)]
             Inner::Device(_) => None,
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-            Inner::Lab { lab, process } => {
+            Inner::Lab { lab, process, trace } => {
                 process.process().exit();
-                Some(lab.finish())
+                let verdict = lab.finish();
+                if trace {
+                    verdict.events.iter().for_each(|event| eprintln!("{event}"));
+                }
+                Some(verdict)
             }
             #[cfg(not(any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
             Inner::Nowhere(never) => match never {},

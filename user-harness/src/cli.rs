@@ -52,11 +52,14 @@ pub(crate) struct Global {
     /// The lab's seed: the same seed makes the same choices
     #[arg(long, value_name = "N", default_value_t = 1, global = true)]
     pub seed: u64,
+    /// In the lab: shows the events that the driver writes to ETW, on standard error, at the end
+    #[arg(long, global = true)]
+    pub trace: bool,
 }
 
 impl Global {
     pub fn choice(&self) -> Choice {
-        Choice { kind: self.backend, driver: self.driver.clone(), seed: self.seed }
+        Choice { kind: self.backend, driver: self.driver.clone(), seed: self.seed, trace: self.trace }
     }
 }
 

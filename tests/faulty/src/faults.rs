@@ -26,6 +26,8 @@ faults! {
     double_completion breaks "DoubleCompletion";
     double_free breaks "DoubleFree";
     driver_hangs breaks "DriverHangs";
+    etw_live_at_unload breaks "EtwLiveAtUnload";
+    etw_use_after_unregister breaks "EtwUseAfterUnregister";
     executable_pool breaks "ExecutablePool";
     information_beyond_buffer breaks "InformationBeyondBuffer";
     irp_foreign breaks "IrpForeign";

@@ -4,7 +4,7 @@
 //! of this image.
 
 use core::ffi::c_void;
-use core::ptr::null_mut;
+pub use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, Ordering};
 pub use wdk_sys::{DEVICE_OBJECT, DRIVER_OBJECT, IO_STACK_LOCATION, IRP, MDL, NTSTATUS};
 use wdk_sys::{HANDLE, KDPC, KEVENT, KTIMER, UNICODE_STRING};
@@ -59,6 +59,8 @@ pub struct State {
     pub other_event: KEVENT,
     pub timer: KTIMER,
     pub dpc: KDPC,
+    /// An ETW registration handle.
+    pub trace: u64,
     pub network: crate::network::Network,
 }
 
@@ -109,6 +111,17 @@ unsafe extern "C" {
     pub safe fn KfRaiseIrql(irql: u8) -> u8;
     pub safe fn KeLowerIrql(irql: u8);
     pub safe fn KeGetCurrentIrql() -> u8;
+    pub safe fn EtwRegister(id: &[u8; 16], callback: *mut c_void, context: *mut c_void, handle: &mut u64) -> NTSTATUS;
+    pub safe fn EtwUnregister(handle: u64) -> NTSTATUS;
+    pub safe fn EtwProviderEnabled(handle: u64, level: u8, keyword: u64) -> u8;
+    pub safe fn EtwWriteTransfer(
+        handle: u64,
+        descriptor: &EventDescriptor,
+        activity: *mut [u8; 16],
+        related: *mut [u8; 16],
+        count: u32,
+        data: *mut c_void,
+    ) -> NTSTATUS;
     pub safe fn KeBugCheckEx(code: u32, a: usize, b: usize, c: usize, d: usize) -> !;
     pub safe fn ObfDereferenceObject(object: *mut c_void) -> isize;
     pub safe fn ZwClose(handle: HANDLE) -> NTSTATUS;
@@ -121,6 +134,24 @@ unsafe extern "C" {
         start: extern "C" fn(*mut c_void),
         context: *mut c_void,
     ) -> NTSTATUS;
+}
+
+/// The GUID of an ETW provider.
+pub const PROVIDER: [u8; 16] = *b"wrong on purpose";
+
+/// `EVENT_DESCRIPTOR`.
+#[repr(C)]
+pub struct EventDescriptor {
+    number: u32,
+    level: u8,
+    opcode: u8,
+    task: u16,
+    keyword: u64,
+}
+
+impl EventDescriptor {
+    /// Of level 4.
+    pub const INFORMATION: Self = Self { number: 0, level: 4, opcode: 0, task: 0, keyword: 0 };
 }
 
 /// The device's state.

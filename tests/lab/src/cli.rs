@@ -91,7 +91,7 @@ pub struct Package {
 
 #[derive(Args)]
 pub struct Demo {
-    /// Passed on to `wskctl demo`: `--format json`, `--seed N`
+    /// Passed on to `wskctl demo`: `--format json`, `--seed N`, `--trace`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub arguments: Vec<String>,
 }
@@ -141,6 +141,9 @@ pub struct Run {
     /// Shows what the driver prints
     #[arg(long)]
     pub output: bool,
+    /// Shows the events that the driver writes to ETW
+    #[arg(long)]
+    pub trace: bool,
     /// How to report
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,

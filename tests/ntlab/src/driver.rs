@@ -312,6 +312,7 @@ impl Shared {
             let message = format!("{when} and left {}", live.join("; "));
             return Err(rules::record(&rules::LIVE_AT_UNLOAD, message, live));
         }
+        machine.etw.check_unload()?;
         machine.wsk.check_unload()?;
         let leaks = machine.pool.leaks();
         if !leaks.is_empty() {

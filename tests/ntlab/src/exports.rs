@@ -160,6 +160,7 @@ pub(crate) fn all() -> Vec<Export> {
         crate::debug::exports(),
         crate::device::exports(),
         crate::dispatcher::exports(),
+        crate::etw::exports(),
         crate::irp::exports(),
         crate::locks::exports(),
         crate::mdl::exports(),

@@ -12,6 +12,7 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 pub mod builtin;
+pub mod etw;
 pub mod nt;
 pub mod rules;
 pub mod status;

@@ -12,8 +12,8 @@ use crate::call::{self, Stopped};
 use crate::rules::{Rule, Violation};
 use crate::thread::this;
 use crate::{
-    device, dispatcher, driver, fault, irp, locks, nt, objects, pool, process, rules, services, symbols, system_thread,
-    timer, watchdog, work, wsk,
+    device, dispatcher, driver, etw, fault, irp, locks, nt, objects, pool, process, rules, services, symbols,
+    system_thread, timer, watchdog, work, wsk,
 };
 
 /// How a machine is to be.
@@ -94,6 +94,7 @@ pub(crate) struct Inner {
     /// The System process and a thread of it.
     pub(crate) system: OnceLock<(usize, usize)>,
     pub(crate) services: services::State,
+    pub(crate) etw: etw::State,
     pub(crate) wsk: wsk::State,
 }
 
@@ -161,6 +162,7 @@ impl Machine {
             processes: Mutex::default(),
             system: OnceLock::new(),
             services: services::State::default(),
+            etw: etw::State::default(),
             wsk: wsk::State::default(),
         });
         watchdog::watch(&inner);

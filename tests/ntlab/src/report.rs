@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::etw::Event;
 use crate::machine::Machine;
 use crate::rules::Violation;
 
@@ -19,6 +20,8 @@ pub struct Report {
     pub allocations: u64,
     /// The most stack that a driver was seen to use in one call, in bytes.
     pub stack: usize,
+    /// The events that drivers have written to ETW.
+    pub events: Vec<Event>,
     /// What drivers have printed.
     pub output: Vec<String>,
     /// The seed of the machine's choices.
@@ -83,6 +86,7 @@ impl Machine {
             irps: inner.irps.total(),
             allocations: inner.allocations(),
             stack: inner.deepest_stack(),
+            events: inner.etw.events(),
             output: inner.debug_output(),
             seed: inner.options.seed,
             duration: inner.age(),

@@ -218,6 +218,10 @@ rules! {
         "Freed memory holds no set timer, no queued DPC and no held spin lock.", "Cancel, flush and release first.";
     LIVE_AT_UNLOAD = "LiveAtUnload" / Some("DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS (0xCE)"),
         "At unload nothing of the driver is live.", "Undo in DriverUnload all that DriverEntry did, in reverse order.";
+    ETW_LIVE_AT_UNLOAD = "EtwLiveAtUnload" / Some("DRIVER_VERIFIER_DETECTED_VIOLATION (0xC4) 0xDD"),
+        "A driver that unloads has no ETW provider registered.", "Call EtwUnregister for each EtwRegister, last of all in DriverUnload.";
+    ETW_HANDLE = "EtwUseAfterUnregister" / Some("DRIVER_VERIFIER_DETECTED_VIOLATION (0xC4) 0xDC"),
+        "An ETW registration handle is one that EtwRegister gave, and is used until EtwUnregister.", "Write the last event before unregistering; forget the handle with it.";
     KERNEL_STACK = "KernelStack" / Some("UNEXPECTED_KERNEL_MODE_TRAP (0x7F) 0x08, Using the Kernel Stack"),
         "A driver gets by with the 24 KiB of a kernel stack.", "Put large objects into pool; bound recursion.";
 }

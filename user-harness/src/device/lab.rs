@@ -70,7 +70,13 @@ impl Lab {
 }
 
 fn verdict(report: &ntlab::Report, unloaded: bool) -> Verdict {
-    Verdict { unloaded, violations: report.violations.len(), leaks: report.leaks, report: report.to_string() }
+    Verdict {
+        unloaded,
+        violations: report.violations.len(),
+        leaks: report.leaks,
+        events: report.events.iter().map(ToString::to_string).collect(),
+        report: report.to_string(),
+    }
 }
 
 /// A process of the machine.

@@ -1,6 +1,5 @@
 //! Frees pool with a timer in it that is set.
 
-use core::ptr::null_mut;
 use crate::prelude::*;
 use wdk_sys::KTIMER;
 

@@ -1,6 +1,5 @@
 //! Frees an MDL twice.
 
-use core::ptr::null_mut;
 use crate::prelude::*;
 
 pub const FAULT: Fault = Fault { request, ..CORRECT };

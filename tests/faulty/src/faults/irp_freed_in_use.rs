@@ -1,6 +1,5 @@
 //! Frees an IRP that a lower driver has.
 
-use core::ptr::null_mut;
 use crate::prelude::*;
 
 pub const FAULT: Fault = Fault { request, ..CORRECT };

@@ -1,7 +1,6 @@
 //! Lets the completion of its own IRP go on to the I/O manager.
 
 use core::ffi::c_void;
-use core::ptr::null_mut;
 use crate::prelude::*;
 
 pub const FAULT: Fault = Fault { request, ..CORRECT };

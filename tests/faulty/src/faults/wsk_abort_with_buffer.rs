@@ -1,6 +1,5 @@
 //! Sends last words with an abortive disconnect.
 
-use core::ptr::null_mut;
 use crate::network::{Memory, own_irp, start_disconnect};
 use crate::prelude::*;
 use wsk::sys;

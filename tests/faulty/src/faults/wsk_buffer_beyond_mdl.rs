@@ -1,6 +1,5 @@
 //! Sends more bytes than the MDL describes.
 
-use core::ptr::null_mut;
 use crate::network::{Memory, own_irp, start_send};
 use crate::prelude::*;
 

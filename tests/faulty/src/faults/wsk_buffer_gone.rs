@@ -1,6 +1,5 @@
 //! Sends from pool that it has freed.
 
-use core::ptr::null_mut;
 use crate::network::{Memory, own_irp, start_send};
 use crate::prelude::*;
 

@@ -1,6 +1,5 @@
 //! Sends with an MDL whose pages nobody locked.
 
-use core::ptr::null_mut;
 use crate::network::{Memory, own_irp, start_send};
 use crate::prelude::*;
 

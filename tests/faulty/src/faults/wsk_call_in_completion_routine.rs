@@ -1,7 +1,6 @@
 //! Closes the socket in a completion routine.
 
 use core::ffi::c_void;
-use core::ptr::null_mut;
 use crate::network::{Memory, own_irp, start_close, start_send};
 use crate::prelude::*;
 

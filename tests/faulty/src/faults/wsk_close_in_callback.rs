@@ -1,7 +1,6 @@
 //! Closes a socket in its own callback.
 
 use core::ffi::c_void;
-use core::ptr::null_mut;
 use crate::network::{own_irp, send_some, start_close};
 use crate::prelude::*;
 use wsk::sys;

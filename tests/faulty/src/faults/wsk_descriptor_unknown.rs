@@ -1,6 +1,5 @@
 //! Releases a security descriptor that it never cached.
 
-use core::ptr::null_mut;
 use crate::prelude::*;
 
 pub const FAULT: Fault = Fault { request, ..CORRECT };

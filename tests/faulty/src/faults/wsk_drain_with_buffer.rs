@@ -1,6 +1,5 @@
 //! Drains a connection into a buffer.
 
-use core::ptr::null_mut;
 use crate::network::{Memory, own_irp, start_receive};
 use crate::prelude::*;
 use wsk::sys;

@@ -1,6 +1,5 @@
 //! Passes an IRP to WSK that WSK has.
 
-use core::ptr::null_mut;
 use crate::network::{Memory, own_irp, start_close, start_receive};
 use crate::prelude::*;
 

@@ -1,6 +1,5 @@
 //! Passes an IRP of its own whose completion routine is for success only.
 
-use core::ptr::null_mut;
 use crate::network::start_close;
 use crate::prelude::*;
 use wsk::sys;

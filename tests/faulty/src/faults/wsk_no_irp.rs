@@ -1,6 +1,5 @@
 //! Closes a socket without an IRP.
 
-use core::ptr::null_mut;
 use crate::network::start_close;
 use crate::prelude::*;
 use wsk::sys;

@@ -1,6 +1,5 @@
 //! Has two accepts out on one listener.
 
-use core::ptr::null_mut;
 use crate::network::{own_irp, start_accept};
 use crate::prelude::*;
 

@@ -1,6 +1,5 @@
 //! Releases received data that it does not retain.
 
-use core::ptr::null_mut;
 use crate::network::release;
 use crate::prelude::*;
 

@@ -1,6 +1,5 @@
 //! Calls a socket function on what is no socket.
 
-use core::ptr::null_mut;
 use crate::network::{connection, own_irp, start_close};
 use crate::prelude::*;
 use wsk::sys;

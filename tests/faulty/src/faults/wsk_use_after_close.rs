@@ -1,6 +1,5 @@
 //! Sends on a socket that it has closed.
 
-use core::ptr::null_mut;
 use crate::network::{Memory, close, own_irp, start_send};
 use crate::prelude::*;
 

@@ -2,7 +2,6 @@
 
 use crate::network::{Memory, close, finish, start_accept, start_disconnect, start_receive, start_send};
 use crate::prelude::*;
-use core::ptr::null_mut;
 use wsk::sys;
 
 pub const TWIN: Fault = Fault { request, ..CORRECT };

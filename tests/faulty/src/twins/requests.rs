@@ -1,8 +1,7 @@
-//! IRPs, locks, pool, MDLs, timers and events, used as they should be.
+//! IRPs, locks, pool, MDLs, timers, events and tracing, used as they should be.
 
 use crate::prelude::*;
 use core::ffi::c_void;
-use core::ptr::null_mut;
 
 pub const TWIN: Fault = Fault { request, unload };
 
@@ -15,6 +14,7 @@ extern "C" fn request(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     use_pool();
     pass_down(device);
     start_timer(state);
+    write_event(state);
     complete(irp, SUCCESS, 16)
 }
 
@@ -59,6 +59,15 @@ fn pass_down(device: *mut DEVICE_OBJECT) {
         IoReuseIrp(own, SUCCESS);
     }
     IoFreeIrp(own);
+}
+
+/// Writes an event between the registration of its provider and the end of it.
+fn write_event(state: &mut State) {
+    EtwRegister(&PROVIDER, null_mut(), null_mut(), &mut state.trace);
+    if EtwProviderEnabled(state.trace, 4, 0) != 0 {
+        EtwWriteTransfer(state.trace, &EventDescriptor::INFORMATION, null_mut(), null_mut(), 0, null_mut());
+    }
+    EtwUnregister(state.trace);
 }
 
 extern "C" fn expire(_: *mut c_void, event: *mut c_void, _: *mut c_void, _: *mut c_void) {

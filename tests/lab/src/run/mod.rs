@@ -6,7 +6,7 @@ mod scenario;
 use std::{path::Path, time::Duration};
 
 use anyhow::Result;
-use ntlab::{Driver, LoadError, Machine, Options, Report, Stop};
+use ntlab::{Driver, LoadError, Machine, Options, Report, Stop, etw::Event};
 use serde_json::json;
 
 use self::{
@@ -180,6 +180,9 @@ impl Verdict {
                 println!("| {line}");
             }
         }
+        if options.trace {
+            self.report.events.iter().for_each(|event| println!("{event}"));
+        }
         if !self.names.is_empty() {
             println!("devices: {}", self.names.join(", "));
         }
@@ -203,6 +206,9 @@ impl Verdict {
                 })
             );
         }
+        if options.trace {
+            self.report.events.iter().for_each(|event| println!("{}", trace_line(event)));
+        }
         let mut summary = json!({
             "event": "summary", "result": if self.is_good() { "passed" } else { "failed" }, "devices": self.names,
             "steps": self.steps, "violations": self.report.violations.len(), "leaks": self.report.leaks,
@@ -219,6 +225,16 @@ impl Verdict {
         }
         println!("{summary}");
     }
+}
+
+/// An event of the driver, for programs. Values are text, as people read them: a number may be larger than JSON's.
+fn trace_line(event: &Event) -> serde_json::Value {
+    let fields: Vec<_> = event.fields.iter().map(|field| json!([field.name, field.value.to_string()])).collect();
+    json!({
+        "event": "trace", "microseconds": u64::try_from(event.at.as_micros()).unwrap_or(u64::MAX),
+        "provider": event.provider, "name": event.name, "level": event.level, "keyword": event.keyword,
+        "irql": event.irql, "fields": fields,
+    })
 }
 
 /// The command that runs the same once more.
