@@ -7,7 +7,7 @@ use std::{env, process::Command};
 
 use serde_json::Value;
 
-/// contract: WSA-2, WSA-10, WSP-8, WSP-9, CARD-1, CARD-3, CARD-4, CARD-5 in Wine.
+/// contract: WSA-2, WSA-10, WSP-8, WSP-9, CARD-1, CARD-3, CARD-4, CARD-5
 #[test]
 #[ignore = "needs Wine: run `cargo lab test --wine`"]
 fn the_driver_serves_a_real_process_in_wine_and_survives_its_death() {

@@ -48,10 +48,17 @@ pub enum Command {
     Wine(Wine),
     /// Runs every test there is: host, in-process kernel, Wine
     #[command(
-        after_help = "Examples:\n  cargo lab test\n  cargo lab test --host\n  cargo lab test --lab -- wsp_\n\nThe last \
+        after_help = "Examples:\n  cargo lab test\n  cargo lab test --host\n  cargo lab test --lab -- every_field\n  cargo lab \
+                            test --lab --seed 2 --seeds 50\n\nThe last \
                             line is the sum: `N passed, N failed`."
     )]
     Test(Test),
+    /// Lists the contract's clauses, the tests that prove each, where those ran and how they ended
+    #[command(
+        after_help = "Examples:\n  cargo lab contract\n  cargo lab contract --format json\n  cargo lab contract --list\n\n\
+                            What the tests write goes to standard error. Exit code 1: a clause is open, or a test failed."
+    )]
+    Contract(Contract),
     /// Runs clippy, warnings denied, on what is built for this machine and for Windows
     #[command(after_help = "Example:\n  cargo lab clippy")]
     Clippy,
@@ -107,9 +114,25 @@ pub struct Test {
     /// Only the tests in Wine
     #[arg(long)]
     pub wine: bool,
+    /// The seed of the lab's choices
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub seed: u64,
+    /// With how many seeds the driver's tests run, from `--seed` on
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub seeds: u64,
     /// Passed on to the host's and the lab's test programs
     #[arg(last = true)]
     pub arguments: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct Contract {
+    /// Only say which tests there are, and run none
+    #[arg(long)]
+    pub list: bool,
+    /// How to report
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
 }
 
 #[derive(Args)]

@@ -8,6 +8,7 @@ mod artifacts;
 mod cli;
 mod clippy;
 mod command;
+mod contract;
 mod demo;
 mod image;
 mod inf;
@@ -17,6 +18,7 @@ mod report;
 mod rules;
 mod run;
 mod setup;
+mod suite;
 mod test;
 mod wine;
 mod workspace;
@@ -45,6 +47,7 @@ fn run(command: &cli::Command) -> Result<Outcome> {
         cli::Command::Build(options) => artifacts::run_command(&workspace, options),
         cli::Command::Demo(options) => demo::run(&workspace, options),
         cli::Command::Test(options) => test::run(&workspace, options),
+        cli::Command::Contract(options) => contract::run(&workspace, options),
         cli::Command::Clippy => clippy::run(&workspace),
         cli::Command::Run(options) => run::run(options),
         cli::Command::Rules(options) => rules::run(&workspace, options),

@@ -1,162 +1,142 @@
 //! `cargo lab test`: every test there is, on this machine, in the in-process kernel and in Wine, added up.
 
-use std::{
-    env,
-    io::{BufRead, BufReader},
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{env, path::PathBuf};
 
 use anyhow::{Context, Result};
 
 use crate::{
-    artifacts, cli,
-    command::{cargo, shown},
-    layouts,
+    artifacts, cli, contract, layouts,
     report::{Outcome, progress},
     setup::{self, Tools},
+    suite::{self, Place, Program, Results, Run},
     workspace::{Profile, Workspace},
 };
 
 /// `cargo lab test`
 pub fn run(workspace: &Workspace, options: &cli::Test) -> Result<Outcome> {
     let everything = !(options.host || options.lab || options.wine);
-    // Asked for now: the tests' builds may replace this program's file, and then the system knows the running one as deleted.
-    let this_program = env::current_exe().context("this program has no path")?;
-    let tools = setup::prepare(workspace)?;
-    let mut tally = Tally::default();
+    let bench = Bench::prepare(workspace, |line| println!("{line}"))?;
+    let mut results = Results::default();
     if everything || options.host {
-        tally.add(run_host(workspace, &options.arguments)?);
+        results.add(bench.host(&options.arguments)?);
+        results.add(bench.documentation(&options.arguments)?);
     }
     if everything || options.lab {
-        tally.add(check_layouts(workspace, &tools));
-        tally.add(run_lab(workspace, &tools, &options.arguments)?);
+        results.add(bench.layouts());
+        results.add(bench.lab(&options.arguments, options.seed)?);
+        for seed in (options.seed..).take(usize::try_from(options.seeds)?).skip(1) {
+            results.add(bench.contract(&options.arguments, seed)?);
+        }
     }
     if everything || options.wine {
-        tally.add(run_wine(workspace, &tools, &this_program)?);
+        results.add(bench.wine()?);
     }
-    println!("{} passed, {} failed", tally.passed, tally.failed);
-    Ok(Outcome::of(tally.failed == 0))
+    if everything && options.arguments.is_empty() {
+        println!("{}", contract::state(workspace, &results)?);
+    }
+    println!("{} passed, {} failed", results.passed, results.failed);
+    Ok(Outcome::of(results.failed == 0))
 }
 
-/// How many tests passed and failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
-    passed: usize,
-    failed: usize,
+/// All that tests need, and where what they write goes.
+pub struct Bench<'a> {
+    workspace: &'a Workspace,
+    tools: Tools,
+    this_program: PathBuf,
+    show: fn(&str),
+    /// Of all test programs, which are run.
+    chosen: Box<dyn Fn(&Program) -> bool + 'a>,
 }
 
-impl Tally {
-    fn add(&mut self, other: Self) {
-        self.passed += other.passed;
-        self.failed += other.failed;
+impl<'a> Bench<'a> {
+    /// Runs every program.
+    pub fn prepare(workspace: &'a Workspace, show: fn(&str)) -> Result<Self> {
+        // Asked for now: the tests' builds may replace this program's file, and then the system knows the running one as deleted.
+        let this_program = env::current_exe().context("this program has no path")?;
+        let tools = setup::prepare(workspace)?;
+        Ok(Self { workspace, tools, this_program, show, chosen: Box::new(|_| true) })
     }
 
-    /// Counts what a line of the test runner says: `test result: ok. 3 passed; 0 failed; ...`.
-    fn count(&mut self, line: &str) {
-        let Some((_, result)) = line.split_once("test result: ") else {
-            return;
-        };
-        for figure in result.split([';', '.']) {
-            let mut words = figure.split_whitespace();
-            if let (Some(Ok(number)), Some(kind)) = (words.next().map(str::parse::<usize>), words.next()) {
-                match kind {
-                    "passed" => self.passed += number,
-                    "failed" => self.failed += number,
-                    _ => (),
-                }
+    /// Runs only the chosen programs.
+    pub fn only(mut self, chosen: impl Fn(&Program) -> bool + 'a) -> Self {
+        self.chosen = Box::new(chosen);
+        self
+    }
+
+    /// The tests that need nothing but Rust.
+    pub fn host(&self, arguments: &[String]) -> Result<Results> {
+        progress("host tests");
+        Run { place: Place::Host, arguments, environment: &[], show: self.show }.run(&self.programs(&[])?)
+    }
+
+    /// The examples in the documentation.
+    fn documentation(&self, arguments: &[String]) -> Result<Results> {
+        let run = Run { place: Place::Host, arguments: &[], environment: &[], show: self.show };
+        let mut command = suite::test_cargo(self.workspace);
+        run.run_command(command.args(["--doc", "--"]).args(arguments), self.workspace.root())
+    }
+
+    /// The clauses of the contract, on the real driver in the in-process kernel; and the wrong drivers.
+    pub fn lab(&self, arguments: &[String], seed: u64) -> Result<Results> {
+        let faulty = artifacts::build_faulty(self.workspace, &self.tools)?;
+        artifacts::build_sound_driver(self.workspace, &self.tools, Profile::Release)?;
+        artifacts::build_sound_driver(self.workspace, &self.tools, Profile::Debug)?;
+        artifacts::build_native_harness(self.workspace)?;
+        progress("lab tests");
+        let environment = [("FAULTY_SYS", faulty.as_os_str())];
+        let run = Run { place: Place::Lab, arguments, environment: &environment, show: self.show };
+        let mut results = run.run(&self.programs(&["--package", "faulty-judge"])?)?;
+        results.add(self.contract(arguments, seed)?);
+        Ok(results)
+    }
+
+    /// The clauses of the contract, on drivers that have been built, with the lab's choices from `seed`.
+    fn contract(&self, arguments: &[String], seed: u64) -> Result<Results> {
+        let seed_text = seed.to_string();
+        let (release, debug) = (self.workspace.driver(Profile::Release), self.workspace.driver(Profile::Debug));
+        let harness = self.workspace.native_wskctl();
+        let environment = [
+            ("WSKCLIENT_SYS", release.as_os_str()),
+            ("WSKCLIENT_SYS_DEBUG", debug.as_os_str()),
+            ("WSKCTL", harness.as_os_str()),
+            ("WSKCLIENT_SEED", seed_text.as_ref()),
+        ];
+        let run = Run { place: Place::Lab, arguments, environment: &environment, show: self.show };
+        let results = run.run(&self.programs(&["--package", "contract"])?)?;
+        for test in results.failures() {
+            (self.show)(&format!("replay: cargo lab test --lab --seed {seed} -- --exact {}", test.name));
+        }
+        Ok(results)
+    }
+
+    /// What stock Wine can carry: one test, which runs this program.
+    pub fn wine(&self) -> Result<Results> {
+        artifacts::build_sound_driver(self.workspace, &self.tools, Profile::Release)?;
+        artifacts::build_windows_harness(self.workspace, &self.tools)?;
+        progress("Wine tests");
+        let programs = self.programs(&["--package", "contract", "--test", "wine"])?;
+        let environment = [("LAB", self.this_program.as_os_str())];
+        let arguments = ["--ignored".to_owned()];
+        Run { place: Place::Wine, arguments: &arguments, environment: &environment, show: self.show }.run(&programs)
+    }
+
+    /// Counts as one test.
+    fn layouts(&self) -> Results {
+        match layouts::check(self.workspace, &self.tools) {
+            Ok(assertions) => {
+                (self.show)(&format!("test layouts: {assertions} sizes and offsets agree with the C headers ... ok"));
+                Results::of_one(true)
+            }
+            Err(error) => {
+                (self.show)(&format!("test layouts ... FAILED\n{error:#}"));
+                Results::of_one(false)
             }
         }
     }
-}
 
-/// The tests that need nothing but Rust.
-fn run_host(workspace: &Workspace, arguments: &[String]) -> Result<Tally> {
-    progress("host tests");
-    run_tests(test_cargo(workspace).arg("--").args(arguments))
-}
-
-/// The clauses of the contract, on the real driver in the in-process kernel.
-fn run_lab(workspace: &Workspace, tools: &Tools, arguments: &[String]) -> Result<Tally> {
-    let release = artifacts::build_sound_driver(workspace, tools, Profile::Release)?;
-    let debug = artifacts::build_sound_driver(workspace, tools, Profile::Debug)?;
-    let faulty = artifacts::build_faulty(workspace, tools)?;
-    let harness = artifacts::build_native_harness(workspace)?;
-    progress("lab tests");
-    run_tests(
-        test_cargo(workspace)
-            .args(["--package", "contract", "--package", "faulty-judge"])
-            .env("FAULTY_SYS", faulty)
-            .env("WSKCLIENT_SYS", release)
-            .env("WSKCLIENT_SYS_DEBUG", debug)
-            .env("WSKCTL", harness)
-            .arg("--")
-            .args(arguments),
-    )
-}
-
-/// What stock Wine can carry: one test, which runs this program.
-fn run_wine(workspace: &Workspace, tools: &Tools, this_program: &Path) -> Result<Tally> {
-    artifacts::build_sound_driver(workspace, tools, Profile::Release)?;
-    artifacts::build_windows_harness(workspace, tools)?;
-    progress("Wine tests");
-    run_tests(
-        test_cargo(workspace)
-            .args(["--package", "contract", "--test", "wine", "--", "--ignored"])
-            .env("LAB", this_program),
-    )
-}
-
-/// Counts as one test.
-fn check_layouts(workspace: &Workspace, tools: &Tools) -> Tally {
-    match layouts::check(workspace, tools) {
-        Ok(assertions) => {
-            println!("test layouts: {assertions} sizes and offsets agree with the C headers ... ok");
-            Tally { passed: 1, failed: 0 }
-        }
-        Err(error) => {
-            println!("test layouts ... FAILED\n{error:#}");
-            Tally { passed: 0, failed: 1 }
-        }
-    }
-}
-
-fn test_cargo(workspace: &Workspace) -> Command {
-    let mut command = cargo();
-    command.current_dir(workspace.root()).args(["test", "--locked", "--no-fail-fast"]);
-    command
-}
-
-/// Runs cargo's tests, shows what they write and counts them. A run that fails without a failed test is one failure.
-fn run_tests(command: &mut Command) -> Result<Tally> {
-    let name = shown(command);
-    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run `{name}`"))?;
-    let mut tally = Tally::default();
-    for line in BufReader::new(child.stdout.take().context("a pipe was asked for")?).split(b'\n') {
-        let line = line.with_context(|| format!("cannot read what `{name}` writes"))?;
-        let line = String::from_utf8_lossy(&line);
-        println!("{line}");
-        tally.count(&line);
-    }
-    let status = child.wait()?;
-    if !status.success() && tally.failed == 0 {
-        println!("`{name}` ended with {status}");
-        tally.failed = 1;
-    }
-    Ok(tally)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_runners_summary_lines_are_added_up() {
-        let mut tally = Tally::default();
-        tally.count("test result: ok. 11 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.07s");
-        tally.count("test something ... ok");
-        tally
-            .count("test result: FAILED. 3 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.20s");
-        assert_eq!(tally, Tally { passed: 14, failed: 4 });
+    fn programs(&self, arguments: &[&str]) -> Result<Vec<Program>> {
+        let mut programs = suite::build(self.workspace, arguments)?;
+        programs.retain(|program| (self.chosen)(program));
+        Ok(programs)
     }
 }
