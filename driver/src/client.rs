@@ -7,17 +7,16 @@ use crate::list::Links;
 use crate::pool::{OutOfPool, Ref};
 use crate::process::Process;
 use crate::table::SocketTable;
+use crate::target::{Home, TARGETS, Target};
 use crate::worker::Work;
 use core::cell::UnsafeCell;
+use core::ffi::c_void;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use wdk_sys::{FILE_OBJECT, NTSTATUS};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use wdk_sys::NTSTATUS;
 use wsk::Passive;
-use wskclient_abi::{Kind, Provider, WsaError};
+use wskclient_abi::{Kind, Namespace, WsaError};
 use wskclient_lifecycle::{Ledger, Released, Share};
-
-/// How many providers a client can start.
-const PROVIDERS: usize = Provider::ALL.len();
 
 /// A client. Its handles, its sockets, what waits in it, its providers that are not down, and the worker's queue keep it.
 ///
@@ -31,7 +30,7 @@ pub struct Client {
     process: Process,
     /// Handles that are not dead.
     pub handles: AtomicU32,
-    instances: [Instance; PROVIDERS],
+    instances: Instances,
     /// The sockets, by handle.
     pub table: SocketTable,
     /// What the client's requests come to.
@@ -60,7 +59,7 @@ impl Client {
             driver,
             process,
             handles: AtomicU32::new(0),
-            instances: Provider::ALL.map(Instance::new),
+            instances: Instances::new(),
             table: SocketTable::new(),
             ledger: Ledger::new(),
             open: AtomicU32::new(0),
@@ -81,12 +80,22 @@ impl Client {
         &self.process
     }
 
-    /// What the client has started of a provider.
-    pub fn instance(&self, provider: Provider) -> &Instance {
-        match provider {
-            Provider::Application => &self.instances[0],
-            Provider::Transport => &self.instances[1],
+    /// The instance that the client starts and uses.
+    pub const fn instance(&self, target: Target) -> &Instance {
+        match target {
+            Target::Application => &self.instances.application,
+            Target::Transport => &self.instances.transport,
+            Target::San => self.driver.san(),
+            Target::Namespace(Namespace::Dns) => &self.instances.dns,
+            Target::Namespace(Namespace::Numeric) => &self.instances.numeric,
         }
+    }
+
+    /// Whether no handle is left through which anybody could ask for anything.
+    pub fn is_dead(&self) -> bool {
+        // Whoever dies writes and then looks for what is left; whoever leaves something writes and then looks whether it died.
+        fence(Ordering::SeqCst);
+        self.handles.load(Ordering::Acquire) == 0
     }
 
     /// The place in the driver's list.
@@ -137,6 +146,16 @@ impl Client {
         self.ledger.take(kind as usize);
     }
 
+    /// Closes the sockets that nobody can name any more and that no teardown of the client's comes to: a provider that is counted
+    /// for the driver may be up for others.
+    fn close_orphans(&self) {
+        self.table.for_each(|socket| {
+            if socket.spec().target.is_drivers() {
+                socket.close();
+            }
+        });
+    }
+
     /// Counts a request's completion. Call it before the caller can see it.
     pub fn count_completion(&self, kind: Kind, status: NTSTATUS) {
         self.ledger.complete(kind as usize, status == WsaError::OperationAborted.status());
@@ -146,6 +165,21 @@ impl Client {
     pub fn complete(&self, irp: Irp, kind: Kind, status: NTSTATUS, information: usize) -> NTSTATUS {
         self.count_completion(kind, status);
         irp.complete(status, information)
+    }
+}
+
+/// Whom requests came through: a [`Handle`], compared and not followed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Opener(*const c_void);
+
+impl Opener {
+    /// Nobody.
+    pub const NONE: Self = Self(core::ptr::null());
+
+    /// That of a request: its file object's context.
+    pub fn of(irp: &Irp) -> Self {
+        // SAFETY: null, or the request's file object.
+        unsafe { irp.file_object().as_ref() }.map_or(Self::NONE, |file| Self(file.FsContext.cast_const()))
     }
 }
 
@@ -161,15 +195,34 @@ unsafe fn run(work: NonNull<Work>, passive: Passive) {
     let client: NonNull<Client> = unsafe { work.byte_sub(core::mem::offset_of!(Client, work)) }.cast();
     // SAFETY: the reference that `queue_work` gave up.
     let client = unsafe { Ref::from_raw(client) };
-    for instance in &client.instances {
-        instance.run(&client, passive);
+    for target in Target::ALL.into_iter().filter(|target| !target.is_drivers()) {
+        client.instance(target).run(Home::Client(&client), passive);
+    }
+}
+
+/// What a client has started for itself. What is counted for the driver is the driver's.
+struct Instances {
+    application: Instance,
+    transport: Instance,
+    dns: Instance,
+    numeric: Instance,
+}
+
+impl Instances {
+    const fn new() -> Self {
+        Self {
+            application: Instance::new(Target::Application),
+            transport: Instance::new(Target::Transport),
+            dns: Instance::new(Target::Namespace(Namespace::Dns)),
+            numeric: Instance::new(Target::Namespace(Namespace::Numeric)),
+        }
     }
 }
 
 /// A file object of the device: `FsContext` points to it. Its startups and cleanups that wait keep it too.
 pub struct Handle {
     client: Ref<Client>,
-    shares: UnsafeCell<[Share; PROVIDERS]>,
+    shares: UnsafeCell<[Share; TARGETS]>,
     dead: AtomicBool,
 }
 
@@ -183,7 +236,7 @@ impl Handle {
     pub fn try_new(client: Ref<Client>) -> Result<Ref<Self>, OutOfPool> {
         let driver = client.driver();
         let counted = client.clone();
-        let shares = UnsafeCell::new([const { Share::none() }; PROVIDERS]);
+        let shares = UnsafeCell::new([const { Share::none() }; TARGETS]);
         Ref::try_new(Self { client, shares, dead: AtomicBool::new(false) })
             .inspect_err(|OutOfPool| driver.handle_died(&counted))
     }
@@ -193,13 +246,15 @@ impl Handle {
         &self.client
     }
 
-    /// The references that were taken through this handle. Used under the lock of the provider's lifecycle.
-    pub const fn share(&self, provider: Provider) -> *mut Share {
+    /// The references that were taken through this handle. Used under the lock of the target's lifecycle.
+    pub const fn share(&self, target: Target) -> *mut Share {
         let shares: *mut Share = self.shares.get().cast();
-        shares.wrapping_add(match provider {
-            Provider::Application => 0,
-            Provider::Transport => 1,
-        })
+        shares.wrapping_add(target.index())
+    }
+
+    /// What the requests that come through this handle have in common, as long as the handle lives.
+    pub const fn opener(&self) -> Opener {
+        Opener(core::ptr::from_ref(self).cast())
     }
 
     /// Whether the handle's last user-mode handle is closed.
@@ -207,23 +262,34 @@ impl Handle {
         self.dead.load(Ordering::Acquire)
     }
 
-    /// The last user-mode handle of `file` is closed: `IRP_MJ_CLEANUP`, or `IRP_MJ_CLOSE` where the system sends no cleanup. What
-    /// the handle still holds is given back (contract: WSP-8), and the requests that came through it are cancelled.
-    pub fn die(&self, file: *const FILE_OBJECT) {
+    /// The last user-mode handle of a file object is closed: `IRP_MJ_CLEANUP`, or `IRP_MJ_CLOSE` where the system sends no cleanup.
+    /// What the handle still holds is given back (contract: WSP-8), and the requests that came through it are cancelled.
+    pub fn die(&self) {
         if self.dead.swap(true, Ordering::AcqRel) {
             return;
         }
         self.client.driver().handle_died(&self.client);
-        for provider in Provider::ALL {
-            let instance = self.client.instance(provider);
-            instance.cancel_requests_of(file);
+        for target in Target::ALL {
+            let instance = self.client.instance(target);
             let released = instance.handle_died(self);
             if released == Released::Last {
                 instance.begin_teardown(&self.client);
             }
         }
-        self.client.table.for_each(|socket| socket.cancel_requests_of(file));
+        self.cancel_requests();
+        if self.client.is_dead() {
+            self.client.close_orphans();
+        }
         // A teardown that was under way already may be one that startups wait for now.
         self.client.queue_work();
+    }
+
+    /// Cancels the requests that came through this handle.
+    pub fn cancel_requests(&self) {
+        let opener = self.opener();
+        for target in Target::ALL {
+            self.client.instance(target).cancel_requests_of(opener);
+        }
+        self.client.table.for_each(|socket| socket.cancel_requests_of(opener));
     }
 }

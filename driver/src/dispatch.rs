@@ -61,7 +61,7 @@ unsafe extern "C" fn cleanup(_device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTST
     // SAFETY: called by the I/O manager.
     let irp = unsafe { Irp::from_dispatch(irp) };
     if let Some(handle) = handle_of(&irp) {
-        handle.die(irp.file_object());
+        handle.die();
     }
     irp.complete(STATUS_SUCCESS, 0)
 }
@@ -73,7 +73,7 @@ unsafe extern "C" fn close(_device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTAT
     let irp = unsafe { Irp::from_dispatch(irp) };
     let file = irp.file_object();
     if let Some(handle) = handle_of(&irp) {
-        handle.die(file);
+        handle.die();
         // SAFETY: the file object is there until the close completes.
         unsafe { (*file).FsContext = core::ptr::null_mut() };
         // SAFETY: the reference that `create` gave up; no request comes through the file object any more.
@@ -101,24 +101,30 @@ unsafe extern "C" fn device_control(_device: *mut DEVICE_OBJECT, irp: *mut IRP) 
     let Some(handle) = handle_of(&irp) else {
         return irp.complete(WsaError::NotSocket.status(), 0);
     };
-    match Request::decode(&irp) {
-        Ok(request) => serve(handle, irp, request),
-        Err(status) => irp.complete(status, 0),
+    let request = match Request::decode(&irp) {
+        Ok(request) => request,
+        Err(status) => return irp.complete(status, 0),
+    };
+    let status = serve(&handle, irp, request);
+    if handle.is_dead() {
+        // The handle's cleanup may have come by too early to see this request.
+        handle.cancel_requests();
     }
+    status
 }
 
-fn serve(handle: Ref<Handle>, irp: Irp, request: Request) -> NTSTATUS {
-    let client = handle.client().clone();
+fn serve(handle: &Ref<Handle>, irp: Irp, request: Request) -> NTSTATUS {
+    let client = handle.client();
     match request {
-        Request::Version => answer(&handle, irp, Kind::Version, &version()),
+        Request::Version => answer(handle, irp, Kind::Version, &version()),
         Request::Ledger => {
-            let reply = ledger::of(&client);
-            answer(&handle, irp, Kind::Ledger, &reply)
+            let reply = ledger::of(client);
+            answer(handle, irp, Kind::Ledger, &reply)
         }
-        Request::Startup(startup) => client.instance(startup.provider).startup(&handle, irp, &startup),
-        Request::Cleanup(provider) => client.instance(provider).cleanup(handle, irp),
-        Request::Socket { provider, family, role } => requests::open(&client, irp, Spec { provider, family, role }),
-        Request::OnSocket(socket, request) => requests::on_socket(&client, irp, socket, request),
+        Request::Startup(startup) => client.instance(startup.target).startup(handle, irp, &startup),
+        Request::Cleanup(target) => client.instance(target).cleanup(handle, irp),
+        Request::Socket { target, family, role } => requests::open(client, irp, Spec { target, family, role }),
+        Request::OnSocket(socket, request) => requests::on_socket(client, irp, socket, request),
     }
 }
 

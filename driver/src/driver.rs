@@ -1,15 +1,17 @@
 //! The driver's state: what there is once, however many clients there are.
 
 use crate::client::Client;
+use crate::instance::Instance;
 use crate::list::{Links, List};
 use crate::lock::SpinLock;
 use crate::pool::{OutOfPool, Ref};
 use crate::process::Process;
-use crate::worker::Worker;
+use crate::target::{Home, Target};
+use crate::worker::{Work, Worker};
 use core::cell::UnsafeCell;
 use core::pin::Pin;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use wsk::{Passive, Provider, Registration};
 use wskclient_abi::Kind;
 use wskclient_lifecycle::Ledger;
@@ -23,6 +25,9 @@ pub struct Driver {
     pub worker: Worker,
     /// The registration with WSK.
     pub subsystem: Subsystem,
+    work: Work,
+    san: Instance,
+    postponed: AtomicBool,
     clients: SpinLock<List>,
     retired: Ledger<KINDS>,
     teardowns: AtomicU64,
@@ -37,6 +42,9 @@ impl Driver {
         Self {
             worker: Worker::new(),
             subsystem: Subsystem::new(),
+            work: Work::new(run),
+            san: Instance::new(Target::San),
+            postponed: AtomicBool::new(false),
             clients: SpinLock::new(List::new()),
             retired: Ledger::new(),
             teardowns: AtomicU64::new(0),
@@ -44,6 +52,22 @@ impl Driver {
             clearing_up: AtomicU32::new(0),
             client_count: AtomicU32::new(0),
         }
+    }
+
+    /// The one instance of the SAN provider.
+    pub const fn san(&self) -> &Instance {
+        &self.san
+    }
+
+    /// Has the worker look at the driver's own instance. `<= DISPATCH_LEVEL`, with no lock held.
+    pub fn queue_work(&self) {
+        // The driver's state outlives the worker: no reference is needed.
+        self.worker.queue(&self.work, || ());
+    }
+
+    /// Startups of the driver's own instance wait until the driver has cleared up after the dead.
+    pub fn postpone(&self) {
+        self.postponed.store(true, Ordering::Release);
     }
 
     /// The client of a process, with one handle more: the one it has, or a new one.
@@ -134,6 +158,9 @@ impl Driver {
             while let Some(client) = self.next_postponed() {
                 client.queue_work();
             }
+            if self.postponed.swap(false, Ordering::AcqRel) {
+                self.queue_work();
+            }
         }
     }
 
@@ -173,6 +200,15 @@ impl Driver {
     pub fn teardowns(&self) -> u64 {
         self.teardowns.load(Ordering::Relaxed)
     }
+}
+
+/// The worker's run for the driver's own instance.
+unsafe fn run(work: NonNull<Work>, passive: Passive) {
+    // SAFETY: the place is built into the driver's state.
+    let driver: NonNull<Driver> = unsafe { work.byte_sub(core::mem::offset_of!(Driver, work)) }.cast();
+    // SAFETY: the state outlives the worker.
+    let driver: &'static Driver = unsafe { driver.as_ref() };
+    driver.san.run(Home::Driver(driver), passive);
 }
 
 /// Milliseconds that one attempt to capture the provider may take: a startup that is cancelled meanwhile waits no longer.

@@ -1,9 +1,9 @@
-//! A provider that a client has started: from the first startup to the end of the teardown.
+//! A provider that is started: by a client for itself, or by all of them together; from the first startup to the end of the teardown.
 //!
 //! Requests change counts where they arrive; every transition that takes work is made on the worker, one after the other. So a
 //! startup that arrives during the teardown waits, and starts afresh; and a teardown finds nobody starting.
 
-use crate::client::{Client, Handle};
+use crate::client::{Client, Handle, Opener};
 use crate::driver::{Acquired, CAPTURE_ATTEMPTS};
 use crate::irp::Irp;
 use crate::list::{Links, List};
@@ -11,26 +11,24 @@ use crate::lock::{Guard, SpinLock};
 use crate::pool::Ref;
 use crate::queue::{IrpQueue, Owner, Parked};
 use crate::socket::Socket;
-use crate::table::MAX_SOCKETS;
+use crate::startup::StartupRequest;
+use crate::target::{Home, Target};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use wdk_sys::{FILE_OBJECT, NTSTATUS};
+use wdk_sys::NTSTATUS;
 use wsk::Passive;
-use wskclient_abi::{
-    CatalogEntry, HIGHEST_VERSION, Kind, Provider, STATUS_PENDING, STATUS_SUCCESS, Startup, StartupReply,
-    WinsockVersion, WsaError,
-};
+use wskclient_abi::{Kind, STATUS_PENDING, STATUS_SUCCESS, WsaError};
 use wskclient_lifecycle::{Closed, Gate, Left, Lifecycle, Released, Share, State};
 
-/// A provider of a client.
+/// A target's startups, and what belongs to it.
 ///
 /// # Invariants
 /// - The gate is open while the lifecycle is up, from just before the first reference counts. Every socket of the instance is inside from its creation until WSK has it
 ///   back.
 /// - Every such socket is in one of the two lists, under their lock.
-/// - While the lifecycle is up or stopping, one reference to the client is given up for the instance.
+/// - While the lifecycle is up or stopping, one reference to the client is given up for the instance, if it is a client's.
 pub struct Instance {
-    provider: Provider,
+    target: Target,
     lifecycle: SpinLock<Lifecycle>,
     /// As the lifecycle says, to be read without its lock.
     references: AtomicU32,
@@ -61,9 +59,9 @@ impl Sockets {
 
 impl Instance {
     /// Down.
-    pub const fn new(provider: Provider) -> Self {
+    pub const fn new(target: Target) -> Self {
         Self {
-            provider,
+            target,
             lifecycle: SpinLock::new(Lifecycle::new()),
             references: AtomicU32::new(0),
             attempts: AtomicU32::new(0),
@@ -82,8 +80,8 @@ impl Instance {
     /// Something happens to the lifecycle through a handle.
     pub fn event<R>(&self, handle: &Handle, event: impl FnOnce(&mut Lifecycle, &mut Share) -> R) -> R {
         let mut lifecycle = self.lifecycle();
-        let share = handle.share(self.provider);
-        // SAFETY: shares of this provider are used under this lock only.
+        let share = handle.share(self.target);
+        // SAFETY: shares of this target are used under this lock only.
         let outcome = event(&mut lifecycle, unsafe { &mut *share });
         self.references.store(lifecycle.references(), Ordering::Release);
         outcome
@@ -110,7 +108,7 @@ impl Instance {
 
     /// A startup whose input is valid (contract: WSA-2, WSP-1).
     pub fn startup(&self, handle: &Ref<Handle>, mut irp: Irp, request: &StartupRequest) -> NTSTATUS {
-        let client = handle.client().clone();
+        let client = handle.client();
         let startup = self.event(handle, |lifecycle, share| (!handle.is_dead()).then(|| lifecycle.startup(share)));
         let Some(startup) = startup else { return irp.complete(WsaError::OperationAborted.status(), 0) };
         match startup {
@@ -123,13 +121,8 @@ impl Instance {
             wskclient_lifecycle::Startup::Waits(_) => {
                 client.take(Kind::Startup);
                 irp.mark_pending();
-                let file = irp.file_object();
                 self.startups.park(Parked { irp, owner: Owner::Handle(handle.clone()), kind: Kind::Startup });
-                if handle.is_dead() {
-                    // Its cleanup may have missed this one.
-                    self.cancel_requests_of(file);
-                }
-                client.queue_work();
+                self.home(client).queue_work();
                 STATUS_PENDING
             }
         }
@@ -137,9 +130,9 @@ impl Instance {
 
     /// A cleanup (contract: WSA-2, WSP-1). The last one completes when the teardown is over; if it is cancelled before, only the
     /// waiting ends.
-    pub fn cleanup(&self, handle: Ref<Handle>, irp: Irp) -> NTSTATUS {
-        let client = handle.client().clone();
-        let released = self.event(&handle, Lifecycle::cleanup);
+    pub fn cleanup(&self, handle: &Ref<Handle>, irp: Irp) -> NTSTATUS {
+        let client = handle.client();
+        let released = self.event(handle, Lifecycle::cleanup);
         match released {
             Released::None => irp.complete(WsaError::NotInitialised.status(), 0),
             Released::Remaining(_) => {
@@ -149,8 +142,8 @@ impl Instance {
             Released::Last => {
                 client.take(Kind::Cleanup);
                 irp.mark_pending();
-                self.cleanups.park(Parked { irp, owner: Owner::Handle(handle), kind: Kind::Cleanup });
-                self.begin_teardown(&client);
+                self.cleanups.park(Parked { irp, owner: Owner::Handle(handle.clone()), kind: Kind::Cleanup });
+                self.begin_teardown(client);
                 STATUS_PENDING
             }
         }
@@ -160,13 +153,18 @@ impl Instance {
     pub fn begin_teardown(&self, client: &Ref<Client>) {
         // Drained or not, the worker looks.
         let (Closed::Empty | Closed::Draining | Closed::Already) = self.gate.close();
-        client.queue_work();
+        self.home(client).queue_work();
     }
 
-    /// Cancels what waits and came through a file object.
-    pub fn cancel_requests_of(&self, file: *const FILE_OBJECT) {
+    /// What the instance is part of, for a client that uses it.
+    fn home<'a>(&self, client: &'a Ref<Client>) -> Home<'a> {
+        self.target.home(client)
+    }
+
+    /// Cancels what waits and came through a handle.
+    pub fn cancel_requests_of(&self, opener: Opener) {
         for queue in [&self.startups, &self.cleanups] {
-            while let Some(parked) = queue.pop_of(file) {
+            while let Some(parked) = queue.pop_of(opener) {
                 parked.complete(WsaError::OperationAborted.status(), 0);
             }
         }
@@ -178,19 +176,19 @@ impl Instance {
     }
 
     /// Comes out.
-    pub fn leave(&self, client: &Client) {
+    pub fn leave(&self, client: &Ref<Client>) {
         if self.gate.leave() == Left::Last {
-            client.queue_work();
+            self.home(client).queue_work();
         }
     }
 
     /// A socket that is inside the gate joins the instance.
-    pub fn add(&self, links: NonNull<Links>, client: &Client) {
+    pub fn add(&self, links: NonNull<Links>, client: &Ref<Client>) {
         // SAFETY: a new socket is in no list, and leaves this one before it goes.
         unsafe { self.sockets.lock().open.push(links) };
         // A teardown may have come by between the entering and this, and have missed the socket.
         if self.gate.is_closed() {
-            client.queue_work();
+            self.home(client).queue_work();
         }
     }
 
@@ -204,29 +202,30 @@ impl Instance {
     }
 
     /// The worker's run: makes every transition that can be made now.
-    pub fn run(&self, client: &Ref<Client>, passive: Passive) {
+    pub fn run(&self, home: Home<'_>, passive: Passive) {
         if self.lifecycle().state() == State::Stopping {
             self.end_sockets();
             if !self.gate.is_drained() {
-                self.leave_lingering(client);
+                self.leave_lingering(home);
                 return;
             }
-            self.finish_teardown(client, passive);
+            self.finish_teardown(home, passive);
         }
         if !self.startups.is_empty() {
-            self.start(client, passive);
+            self.start(home, passive);
         } else if self.lifecycle().state() == State::Starting {
             // Everybody who waited has given up.
             self.lifecycle().start_ended();
-            client.driver().subsystem.give_up(passive);
+            home.driver().subsystem.give_up(passive);
         }
     }
 
     /// Lets startups go on if nothing but lingering sockets is left of a dead client.
-    fn leave_lingering(&self, client: &Client) {
+    fn leave_lingering(&self, home: Home<'_>) {
+        let Home::Client(client) = home else { return };
         // A socket that lingers counts as such until just before it gives its slot back.
         let only_lingering = client.table.used() == client.lingering.load(Ordering::Acquire);
-        if self.provider.lingers_at_teardown() && only_lingering && self.of_dead.swap(false, Ordering::Relaxed) {
+        if self.target.policy().lingers_at_teardown && only_lingering && self.of_dead.swap(false, Ordering::Relaxed) {
             client.driver().cleared_up();
         }
     }
@@ -257,8 +256,8 @@ impl Instance {
     }
 
     /// Nothing is inside: gives back what the instance holds, and completes the cleanups.
-    fn finish_teardown(&self, client: &Ref<Client>, passive: Passive) {
-        let driver = client.driver();
+    fn finish_teardown(&self, home: Home<'_>, passive: Passive) {
+        let driver = home.driver();
         driver.subsystem.release(passive);
         driver.worker.release();
         self.lifecycle().stopped();
@@ -266,16 +265,16 @@ impl Instance {
         while let Some(parked) = self.cleanups.pop() {
             parked.complete(STATUS_SUCCESS, 0);
         }
-        // SAFETY: the reference that `start` gave up; the caller has another.
-        drop(unsafe { Ref::from_raw(NonNull::from(&**client)) });
+        // SAFETY: kept since the instance came up, and it is down.
+        unsafe { home.let_go() };
     }
 
     /// Brings the instance up for the startups that wait, if it is not, and counts them.
-    fn start(&self, client: &Ref<Client>, passive: Passive) {
-        let driver = client.driver();
+    fn start(&self, home: Home<'_>, passive: Passive) {
+        let driver = home.driver();
         if self.lifecycle().state() == State::Down && driver.is_clearing_up() {
             // What a dead process left, perhaps this one's predecessor, is given back first: its ports are free then (contract: WSP-9).
-            client.postpone();
+            home.postpone();
             return;
         }
         if self.lifecycle().begin() {
@@ -284,22 +283,22 @@ impl Instance {
         let state = self.lifecycle().state();
         match state {
             State::Starting => match driver.subsystem.acquire(passive) {
-                Acquired::Ready => self.admit_first(client, passive),
+                Acquired::Ready => self.admit_first(home, passive),
                 Acquired::NotYet if self.attempts.fetch_add(1, Ordering::Relaxed) < CAPTURE_ATTEMPTS => {
-                    client.queue_work();
+                    home.queue_work();
                 }
-                Acquired::NotYet | Acquired::Failed => self.refuse_all(client, passive),
+                Acquired::NotYet | Acquired::Failed => self.refuse_all(home, passive),
             },
             State::Up => {}
             // A teardown has begun meanwhile: its end runs this again.
             State::Stopping | State::Down => return,
         }
-        self.admit(client);
+        self.admit(home);
     }
 
     /// The subsystem is there: the first startup that still waits takes the first reference.
-    fn admit_first(&self, client: &Ref<Client>, passive: Passive) {
-        let driver = client.driver();
+    fn admit_first(&self, home: Home<'_>, passive: Passive) {
+        let driver = home.driver();
         let Some((parked, request)) = self.pop_startup() else {
             // Everybody who waited has given up.
             self.lifecycle().start_ended();
@@ -307,7 +306,7 @@ impl Instance {
             return;
         };
         driver.worker.keep();
-        let _given_up_for_the_instance = client.clone().into_raw();
+        home.keep();
         let _generation = self.gate.open();
         let Owner::Handle(handle) = &parked.owner else { return };
         let started = self.event(handle, Lifecycle::started);
@@ -316,7 +315,7 @@ impl Instance {
     }
 
     /// Counts the startups that wait, while the instance is up.
-    fn admit(&self, client: &Ref<Client>) {
+    fn admit(&self, home: Home<'_>) {
         while self.lifecycle().state() == State::Up {
             let Some((parked, request)) = self.pop_startup() else {
                 return;
@@ -329,7 +328,7 @@ impl Instance {
                 wskclient_lifecycle::Startup::Waits(_) => {
                     // The last reference went meanwhile.
                     self.startups.park(parked);
-                    client.queue_work();
+                    home.queue_work();
                     return;
                 }
             }
@@ -364,57 +363,11 @@ impl Instance {
     }
 
     /// The network subsystem is not there: nobody is counted (contract: WSA-6).
-    fn refuse_all(&self, client: &Client, passive: Passive) {
+    fn refuse_all(&self, home: Home<'_>, passive: Passive) {
         self.lifecycle().start_ended();
-        client.driver().subsystem.give_up(passive);
+        home.driver().subsystem.give_up(passive);
         while let Some(parked) = self.startups.pop() {
             parked.complete(WsaError::SystemNotReady.status(), 0);
-        }
-    }
-}
-
-/// A valid startup.
-pub struct StartupRequest {
-    /// What is started.
-    pub provider: Provider,
-    version: WinsockVersion,
-    entry: CatalogEntry,
-}
-
-impl StartupRequest {
-    /// Decodes and validates (contract: WSA-3, WSP-2).
-    pub fn decode(irp: &Irp) -> Result<Self, NTSTATUS> {
-        let input: Startup = irp.input()?;
-        irp.output_fits::<StartupReply>()?;
-        let invalid = WsaError::Invalid.status();
-        let provider = Provider::from_number(input.provider).ok_or(invalid)?;
-        if input.reserved != 0 || input.reserved2 != 0 {
-            return Err(invalid);
-        }
-        let entry = match provider {
-            Provider::Application if input.catalog_id == 0 => CatalogEntry::default(),
-            Provider::Application => return Err(invalid),
-            Provider::Transport => *CatalogEntry::find(input.catalog_id).ok_or(invalid)?,
-        };
-        let version =
-            input.version.negotiate(provider.lowest_version()).ok_or(WsaError::VersionNotSupported.status())?;
-        Ok(Self { provider, version, entry })
-    }
-
-    fn reply(&self, references: u32) -> StartupReply {
-        const TEXT: &[u8] = b"wskclient: Winsock over WSK";
-        let mut description = [0; 64];
-        for (place, byte) in description.iter_mut().zip(TEXT) {
-            *place = *byte;
-        }
-        StartupReply {
-            version: self.version,
-            highest_version: HIGHEST_VERSION,
-            max_sockets: MAX_SOCKETS,
-            max_datagram: 0,
-            references,
-            entry: self.entry,
-            description,
         }
     }
 }

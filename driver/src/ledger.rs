@@ -2,8 +2,9 @@
 
 use crate::client::Client;
 use crate::driver::KINDS;
+use crate::target::Target;
 use core::sync::atomic::Ordering;
-use wskclient_abi::{Kind, Ledger, Provider, SocketCounts, Tally};
+use wskclient_abi::{Kind, Ledger, SocketCounts, Tally};
 use wskclient_lifecycle::Count;
 use zerocopy::FromZeros;
 
@@ -11,8 +12,8 @@ use zerocopy::FromZeros;
 pub fn of(client: &Client) -> Ledger {
     let driver = client.driver();
     let mut ledger = Ledger::new_zeroed();
-    for provider in Provider::ALL {
-        set(&mut ledger.references, provider as usize, client.instance(provider).references());
+    for target in Target::ALL {
+        add(&mut ledger.references, target, client);
     }
     for &kind in Kind::ALL {
         set(&mut ledger.requests, kind as usize, tally(client.ledger.read(kind as usize)));
@@ -38,14 +39,24 @@ fn add_totals(ledger: &mut Ledger, client: &Client) {
     let visit = |client: &Client| {
         read(&client.ledger, &mut totals);
         ledger.driver_sockets = ledger.driver_sockets.wrapping_add(client.sockets().into());
-        for (provider, total) in Provider::ALL.iter().zip(&mut ledger.driver_references) {
-            *total = total.wrapping_add(client.instance(*provider).references());
+        for target in Target::ALL.into_iter().filter(|target| !target.is_drivers()) {
+            add(&mut ledger.driver_references, target, client);
         }
     };
     driver.for_each_client(visit, |retired| read(retired, &mut gone));
+    for target in Target::ALL.into_iter().filter(|target| target.is_drivers()) {
+        add(&mut ledger.driver_references, target, client);
+    }
     for ((&kind, mut total), gone) in Kind::ALL.iter().zip(totals).zip(gone) {
         total.add(gone);
         set(&mut ledger.driver_requests, kind as usize, tally(total));
+    }
+}
+
+/// Adds a target's references to its provider's.
+fn add(references: &mut [u32], target: Target, client: &Client) {
+    if let Some(total) = references.get_mut(target.provider() as usize) {
+        *total = total.wrapping_add(client.instance(target).references());
     }
 }
 

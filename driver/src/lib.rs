@@ -12,7 +12,7 @@
 //! | `device` | the device, its security, its name |
 //! | `driver` | what there is once: clients, the registration with WSK |
 //! | `dispatch`, `request` | from an IRP to a valid request |
-//! | `process`, `client`, `instance` | processes, and the providers that they start: startup, cleanup, teardown |
+//! | `process`, `client`, `target`, `instance` | processes, and the providers that they start: startup, cleanup, teardown |
 //! | `table`, `socket`, `operation`, `accept`, `requests` | sockets by handle, their lives, and what is asked of them |
 //! | `queue` | IRPs that wait in the driver |
 //! | `worker`, `rundown` | the one thread, and whoever else is in the image |
@@ -41,7 +41,9 @@ mod request;
 mod requests;
 mod rundown;
 mod socket;
+mod startup;
 mod table;
+mod target;
 mod worker;
 
 use device::{Device, SymbolicLink};

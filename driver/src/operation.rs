@@ -1,5 +1,6 @@
 //! A request that is out at WSK, with its own IRP and buffer: the record of who ends it.
 
+use crate::client::Opener;
 use crate::irp::Irp;
 use crate::list::Links;
 use crate::nt;
@@ -9,9 +10,9 @@ use crate::socket::Socket;
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::mem::take;
-use core::ptr::{NonNull, null, null_mut};
+use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicBool, Ordering};
-use wdk_sys::{DEVICE_OBJECT, FILE_OBJECT, IRP, NTSTATUS};
+use wdk_sys::{DEVICE_OBJECT, IRP, NTSTATUS};
 use wsk::sys;
 use wskclient_abi::{Kind, STATUS_PENDING};
 use wskclient_lifecycle::{Arrived, Claim, Ended, Returned};
@@ -29,7 +30,7 @@ pub struct Operation {
     kept: UnsafeCell<Kept>,
     buffer: UnsafeCell<sys::Buf>,
     irp: Option<NonNull<IRP>>,
-    file: *const FILE_OBJECT,
+    opener: Opener,
     kind: Kind,
     claim: Claim,
     cancelled: AtomicBool,
@@ -57,7 +58,7 @@ impl Operation {
             kept: UnsafeCell::new(Kept { socket: None, reserved: None }),
             buffer: UnsafeCell::new(sys::Buf { mdl: null_mut(), offset: 0, length: 0 }),
             irp: None,
-            file: null(),
+            opener: Opener::NONE,
             kind: Kind::Send,
             claim: Claim::new(),
             cancelled: AtomicBool::new(false),
@@ -68,7 +69,7 @@ impl Operation {
     pub fn begin(&mut self, socket: Ref<Socket>, kind: Kind, irp: &Irp) {
         self.kept.get_mut().socket = Some(socket);
         self.irp = Some(irp.as_raw());
-        self.file = irp.file_object();
+        self.opener = Opener::of(irp);
         self.kind = kind;
         *self.cancelled.get_mut() = false;
         self.claim.renew();
@@ -85,9 +86,9 @@ impl Operation {
         self.kind
     }
 
-    /// Whether the request came through a file object.
-    pub fn came_through(&self, file: *const FILE_OBJECT) -> bool {
-        self.file == file
+    /// Whether the request came through a handle.
+    pub fn came_through(&self, opener: Opener) -> bool {
+        self.opener == opener
     }
 
     /// Holds the record, to cancel its request, if it was not cancelled before and has not come back.

@@ -3,7 +3,7 @@
 //! The cancel routine's exchange is the claim: whoever takes the routine out of the IRP, the canceller or the driver, ends it.
 //! (The kernel's own cancel-safe queues, `IoCsq*`, do the same; stock Wine has none.)
 
-use crate::client::Handle;
+use crate::client::{Handle, Opener};
 use crate::irp::Irp;
 use crate::list::{Links, List};
 use crate::lock::SpinLock;
@@ -13,7 +13,7 @@ use crate::rundown::Running;
 use crate::table::OwnedEntry;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
-use wdk_sys::{DEVICE_OBJECT, FILE_OBJECT, IRP};
+use wdk_sys::{DEVICE_OBJECT, IRP};
 use wskclient_abi::{Kind, WsaError};
 
 /// Waiting IRPs, oldest first.
@@ -126,9 +126,9 @@ impl IrpQueue {
         self.take_where(|_| true)
     }
 
-    /// Takes the oldest IRP out that came through a file object and nobody is cancelling.
-    pub fn pop_of(&self, file: *const FILE_OBJECT) -> Option<Parked> {
-        self.take_where(|irp| irp.file_object().cast_const() == file)
+    /// Takes the oldest IRP out that came through a handle and nobody is cancelling.
+    pub fn pop_of(&self, opener: Opener) -> Option<Parked> {
+        self.take_where(|irp| Opener::of(irp) == opener)
     }
 
     fn take_where(&self, wanted: impl Fn(&Irp) -> bool) -> Option<Parked> {

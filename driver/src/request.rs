@@ -1,14 +1,16 @@
 //! From bytes to a request: only decoding makes one, and what it makes is valid in itself.
 
-use crate::instance::StartupRequest;
 use crate::irp::Irp;
+use crate::startup::StartupRequest;
+use crate::target::Target;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 use wdk_sys::{MDL, NTSTATUS};
 use wsk::sys::{AddressFamily, SockAddr};
 use wskclient_abi::{
-    AF_INET, AF_INET6, Accept, AcceptReply, Address, AddressOf, AddressReply, Bind, Cleanup, Close, Connect, Ioctl,
-    Ledger, Listen, Provider, Role, Shutdown, SocketHandle, SocketOpen, SocketReply, Transfer, VersionReply, WsaError,
+    AF_INET, AF_INET6, Accept, AcceptReply, Address, AddressOf, AddressReply, Bind, Cleanup, Close, Connect, Guid,
+    Ioctl, Ledger, Listen, Provider, Role, Shutdown, SocketHandle, SocketOpen, SocketReply, Transfer, VersionReply,
+    WsaError,
 };
 
 /// `STATUS_INVALID_DEVICE_REQUEST`: there is no such request.
@@ -25,11 +27,11 @@ pub enum Request {
     /// A startup.
     Startup(StartupRequest),
     /// A cleanup.
-    Cleanup(Provider),
+    Cleanup(Target),
     /// A new socket.
     Socket {
         /// What it belongs to.
-        provider: Provider,
+        target: Target,
         /// Its address family.
         family: AddressFamily,
         /// What it is for.
@@ -84,11 +86,7 @@ impl Request {
             Ioctl::Version => without_input::<VersionReply>(irp).map(|()| Self::Version),
             Ioctl::Ledger => without_input::<Ledger>(irp).map(|()| Self::Ledger),
             Ioctl::Startup => StartupRequest::decode(irp).map(Self::Startup),
-            Ioctl::Cleanup => {
-                let Cleanup { provider, reserved } = irp.input()?;
-                zero(&[reserved])?;
-                provider_of(provider).map(Self::Cleanup)
-            }
+            Ioctl::Cleanup => decode_cleanup(irp),
             Ioctl::Socket => decode_open(irp),
             Ioctl::Bind => {
                 let Bind { socket, address, reserved } = irp.input()?;
@@ -158,17 +156,29 @@ impl Request {
     }
 }
 
+/// A cleanup. Not every provider's knows `WSAEINVAL` (contract: SAN-2).
+fn decode_cleanup(irp: &Irp) -> Result<Request, NTSTATUS> {
+    let Cleanup { provider, reserved, guid } = irp.input()?;
+    let provider = provider_of(provider)?;
+    let named = zero(&[reserved]).and_then(|()| Target::named(provider, &guid).map_err(WsaError::status));
+    named.map(Request::Cleanup).map_err(|status| {
+        let unknown = status == WsaError::Invalid.status() && !provider.policy().cleanup_knows_invalid;
+        if unknown { WsaError::Fault.status() } else { status }
+    })
+}
+
 fn decode_open(irp: &Irp) -> Result<Request, NTSTATUS> {
     let SocketOpen { provider, family, role, protocol, reserved } = irp.input()?;
     irp.output_fits::<SocketReply>()?;
     zero(&[reserved])?;
-    let provider = provider_of(provider)?;
+    let target = Target::named(provider_of(provider)?, &Guid::NIL).ok().filter(|target| target.policy().has_sockets);
+    let target = target.ok_or(WsaError::NotSupported.status())?;
     check_family(family)?;
     let role = Role::from_number(role).ok_or(WsaError::SocketTypeNotSupported.status())?;
     if protocol != 0 && protocol != TCP {
         return Err(WsaError::ProtocolNotSupported.status());
     }
-    Ok(Request::Socket { provider, family, role })
+    Ok(Request::Socket { target, family, role })
 }
 
 fn without_input<Reply>(irp: &Irp) -> Result<(), NTSTATUS> {

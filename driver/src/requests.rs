@@ -8,10 +8,11 @@ use crate::pool::Ref;
 use crate::request::SocketRequest;
 use crate::socket::{Phase, Socket, SocketState, Spec};
 use crate::table::Entry;
+use crate::target::Target;
 use core::ptr::NonNull;
 use wdk_sys::NTSTATUS;
 use wsk::{NOT_IMPLEMENTED, SocketRef, sys};
-use wskclient_abi::{AddressReply, Kind, Provider, Role, STATUS_SUCCESS, SocketHandle, WsaError};
+use wskclient_abi::{AddressReply, Kind, Role, STATUS_SUCCESS, SocketHandle, WsaError};
 
 /// Creates a socket.
 pub fn open(client: &Ref<Client>, irp: Irp, spec: Spec) -> NTSTATUS {
@@ -106,7 +107,8 @@ pub fn on_socket(client: &Client, irp: Irp, handle: SocketHandle, request: Socke
 
 /// What a handle that names no open socket means (contract: WSA-1, X-5).
 fn no_socket(client: &Client) -> WsaError {
-    let started = Provider::ALL.iter().any(|&provider| client.instance(provider).references() != 0);
+    let with_sockets = Target::ALL.into_iter().filter(|target| target.policy().has_sockets);
+    let started = with_sockets.into_iter().any(|target| client.instance(target).references() != 0);
     if started { WsaError::NotSocket } else { WsaError::NotInitialised }
 }
 

@@ -11,7 +11,7 @@ mod linger;
 
 use self::closing::Step;
 use self::linger::{Lingering, Stage};
-use crate::client::Client;
+use crate::client::{Client, Opener};
 use crate::irp::Irp;
 use crate::list::{Links, List};
 use crate::lock::SpinLock;
@@ -20,15 +20,16 @@ use crate::operation::Operation;
 use crate::pool::{Ref, try_box};
 use crate::queue::IrpQueue;
 use crate::table::{NoSlot, SlotIndex};
+use crate::target::Target;
 use crate::worker::Work;
 use alloc::boxed::Box;
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
-use wdk_sys::{FILE_OBJECT, IRP, NTSTATUS};
+use wdk_sys::{IRP, NTSTATUS};
 use wsk::sys::AddressFamily;
 use wsk::{Category, Passive, SocketRef};
-use wskclient_abi::{AcceptReply, AddressReply, Kind, Provider, Role, STATUS_SUCCESS, SocketReply, WsaError};
+use wskclient_abi::{AcceptReply, AddressReply, Kind, Role, STATUS_SUCCESS, SocketReply, WsaError};
 use wskclient_lifecycle::Claim;
 
 /// How far a socket has come.
@@ -66,8 +67,8 @@ pub enum Held {
 /// What a socket is to be.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
-    /// The provider that it belongs to.
-    pub provider: Provider,
+    /// What it belongs to.
+    pub target: Target,
     /// Its address family.
     pub family: AddressFamily,
     /// What it is for.
@@ -127,7 +128,7 @@ impl Socket {
     /// # Errors
     /// `WSANOTINITIALISED`, `WSAEMFILE`, `WSAENOBUFS`; nothing is left behind.
     pub fn try_new(client: &Ref<Client>, spec: Spec) -> Result<Ref<Self>, NTSTATUS> {
-        let instance = client.instance(spec.provider);
+        let instance = client.instance(spec.target);
         if !instance.enter() {
             return Err(WsaError::NotInitialised.status());
         }
@@ -306,12 +307,12 @@ impl Socket {
         }
     }
 
-    /// Cancels the requests that came through a file object: those that wait here, and those that are out at WSK.
-    pub fn cancel_requests_of(&self, file: *const FILE_OBJECT) {
-        while let Some(parked) = self.accepts.pop_of(file) {
+    /// Cancels the requests that came through a handle: those that wait here, and those that are out at WSK.
+    pub fn cancel_requests_of(&self, opener: Opener) {
+        while let Some(parked) = self.accepts.pop_of(opener) {
             parked.complete(WsaError::OperationAborted.status(), 0);
         }
-        while let Some(operation) = self.hold_for_cancel(|operation| operation.came_through(file)) {
+        while let Some(operation) = self.hold_for_cancel(|operation| operation.came_through(opener)) {
             // SAFETY: held just now.
             unsafe { crate::operation::cancel_held(operation) };
         }
@@ -452,7 +453,13 @@ impl Socket {
         // SAFETY: whoever calls has the socket, so a reference to it exists.
         let socket = unsafe { Ref::again(self) };
         self.client.open.fetch_add(1, Ordering::Relaxed);
-        self.client.table.publish(self.slot, socket).ok_or(WsaError::NoBuffers.status())
+        let published = self.client.table.publish(self.slot, socket);
+        drop(state);
+        if self.client.is_dead() {
+            // The last handle's cleanup may have come by too early to see the socket.
+            self.close();
+        }
+        published.ok_or(WsaError::NoBuffers.status())
     }
 
     /// Lets go of a socket that WSK never made, and that no request is pending on.

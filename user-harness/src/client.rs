@@ -6,7 +6,7 @@
 use crate::{
     Cause, Error, Operation, Reply, Socket,
     abi::{
-        AF_INET, Cleanup, Ioctl, Ledger, PROTOCOL_VERSION, Provider, Role, SocketOpen, SocketReply, Startup,
+        AF_INET, Cleanup, Guid, Ioctl, Ledger, PROTOCOL_VERSION, Provider, Role, SocketOpen, SocketReply, Startup,
         StartupReply, VersionReply, WinsockVersion,
     },
     device::{Device, Handle},
@@ -100,7 +100,17 @@ impl Client {
     /// `WSAVERNOTSUPPORTED`, `WSAEINVAL` for the catalog identifier, `WSASYSNOTREADY`: nothing is counted.
     pub fn startup(&self, provider: Provider, version: WinsockVersion, catalog_id: u32) -> Result<Started, Error> {
         let reply = self.begin_startup(provider, version, catalog_id).call()?;
-        Ok(Started { client: self.clone(), provider, reply, held: true })
+        Ok(Started { client: self.clone(), provider, guid: Guid::NIL, reply, held: true })
+    }
+
+    /// Takes a reference on a namespace provider (`NSPStartup`).
+    ///
+    /// # Errors
+    /// `WSAEINVAL` when the GUID names no namespace provider, `WSAEOPNOTSUPP` when it names one that is not served,
+    /// `WSASYSNOTREADY`: nothing is counted.
+    pub fn startup_namespace(&self, guid: Guid) -> Result<Started, Error> {
+        let reply = self.begin_startup_namespace(guid).call()?;
+        Ok(Started { client: self.clone(), provider: Provider::Namespace, guid, reply, held: true })
     }
 
     /// Starts a startup. The reference that a success takes is the caller's to give back.
@@ -110,9 +120,17 @@ impl Client {
         version: WinsockVersion,
         catalog_id: u32,
     ) -> Operation<StartupReply> {
-        let input = Startup { provider: provider as u32, version, reserved: 0, catalog_id, reserved2: 0 };
         let what = format!("startup of {} {version}", provider.name());
+        let provider = provider as u32;
+        let input = Startup { provider, version, reserved: 0, catalog_id, reserved2: 0, guid: Guid::NIL };
         self.begin(Ioctl::Startup, &input, vec![0; size_of::<StartupReply>()], what)
+    }
+
+    /// Starts the startup of a namespace provider.
+    pub fn begin_startup_namespace(&self, guid: Guid) -> Operation<StartupReply> {
+        let (provider, version) = (Provider::Namespace as u32, WinsockVersion::new(0, 0));
+        let input = Startup { provider, version, reserved: 0, catalog_id: 0, reserved2: 0, guid };
+        self.begin(Ioctl::Startup, &input, vec![0; size_of::<StartupReply>()], format!("startup of namespace {guid}"))
     }
 
     /// Releases a reference. The last one returns when the teardown is over.
@@ -125,8 +143,22 @@ impl Client {
 
     /// Starts a cleanup.
     pub fn begin_cleanup(&self, provider: Provider) -> Operation<()> {
-        let input = Cleanup { provider: provider as u32, reserved: 0 };
+        let input = Cleanup { provider: provider as u32, reserved: 0, guid: Guid::NIL };
         self.begin(Ioctl::Cleanup, &input, Vec::new(), format!("cleanup of {}", provider.name()))
+    }
+
+    /// Releases a reference on a namespace provider (`NSPCleanup`).
+    ///
+    /// # Errors
+    /// `WSANOTINITIALISED` when there is none; for the GUID as [`startup_namespace`](Self::startup_namespace).
+    pub fn cleanup_namespace(&self, guid: Guid) -> Result<(), Error> {
+        self.begin_cleanup_namespace(guid).call()
+    }
+
+    /// Starts the cleanup of a namespace provider.
+    pub fn begin_cleanup_namespace(&self, guid: Guid) -> Operation<()> {
+        let input = Cleanup { provider: Provider::Namespace as u32, reserved: 0, guid };
+        self.begin(Ioctl::Cleanup, &input, Vec::new(), format!("cleanup of namespace {guid}"))
     }
 
     /// Creates a TCP socket over IPv4 that belongs to `provider`.
@@ -176,6 +208,7 @@ impl Client {
 pub struct Started {
     client: Client,
     provider: Provider,
+    guid: Guid,
     reply: StartupReply,
     held: bool,
 }
@@ -198,7 +231,14 @@ impl Started {
     /// Starts to give the reference back.
     pub fn begin_cleanup(mut self) -> Operation<()> {
         self.held = false;
-        self.client.begin_cleanup(self.provider)
+        self.cleanup_operation()
+    }
+
+    fn cleanup_operation(&self) -> Operation<()> {
+        match self.provider {
+            Provider::Namespace => self.client.begin_cleanup_namespace(self.guid),
+            provider => self.client.begin_cleanup(provider),
+        }
     }
 
     /// Keeps the reference: something else cleans up, or the process's end does.
@@ -211,7 +251,7 @@ impl Drop for Started {
     fn drop(&mut self) {
         if self.held {
             // Nobody is left to tell; a client that is closed has no reference any more.
-            let _ = self.client.cleanup(self.provider);
+            let _ = self.cleanup_operation().call();
         }
     }
 }

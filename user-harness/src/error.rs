@@ -178,7 +178,7 @@ fn advice_on(status: NtStatus) -> Option<&'static str> {
         WsaError::AddressNotAvailable => "use an address of this machine to bind, and a port other than 0 to connect",
         WsaError::ConnectionRefused => "nothing listens there: start the peer, or check address and port",
         WsaError::ConnectionReset => "the peer ended the connection: see what it reports",
-        WsaError::VersionNotSupported => "application serves 1.0 to 2.2, transport 2.0 to 2.2",
+        WsaError::VersionNotSupported => "application serves 1.0 to 2.2, transport and san 2.0 to 2.2",
         WsaError::NotSocket => {
             "the handle is stale or another client's: a socket ends with its close and its provider's last cleanup"
         }

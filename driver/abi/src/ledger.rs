@@ -48,7 +48,7 @@ pub struct SocketCounts {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Ledger {
-    /// This client's references by [`Provider`].
+    /// This client's references by [`Provider`]: of `namespace` those of every GUID, of `san` every client's, which are one count.
     pub references: [u32; PROVIDERS],
     /// Every client's references by [`Provider`].
     pub driver_references: [u32; PROVIDERS],

@@ -10,6 +10,7 @@ mod address;
 mod error;
 mod ioctl;
 mod ledger;
+mod namespace;
 mod provider;
 mod request;
 mod version;
@@ -18,7 +19,8 @@ pub use address::{AF_INET, AF_INET6, Address};
 pub use error::{NtStatus, STATUS_PENDING, STATUS_SUCCESS, WsaError};
 pub use ioctl::{DEVICE_TYPE, Ioctl, Kind, Method};
 pub use ledger::{Ledger, SocketCounts, Tally};
-pub use provider::{CATALOG, CatalogEntry, Provider};
+pub use namespace::{Guid, NAMESPACES, NS_DNS, Namespace, NamespaceEntry};
+pub use provider::{CATALOG, CatalogEntry, CountedPer, Policy, Provider};
 pub use request::{
     Accept, AcceptReply, AddressOf, AddressReply, Bind, Cleanup, Close, Connect, Listen, Role, Shutdown, SocketHandle,
     SocketOpen, SocketReply, Startup, StartupReply, Transfer, VersionReply,

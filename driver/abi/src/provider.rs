@@ -1,4 +1,4 @@
-//! What can be started and cleaned up, and the protocols that a transport provider manages.
+//! What can be started and cleaned up, by which rules, and the protocols that a transport provider manages.
 
 use crate::{AF_INET, AF_INET6, WinsockVersion};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -11,11 +11,86 @@ pub enum Provider {
     Application = 0,
     /// Models `WSPStartup` and `WSPCleanup`.
     Transport = 1,
+    /// Models `WSPStartupEx` and `WSPCleanup` of a SAN provider, whose one caller is the Windows Sockets switch.
+    San = 2,
+    /// Models `NSPStartup` and `NSPCleanup`. A request names the provider by its GUID: see [`NAMESPACES`](crate::NAMESPACES).
+    Namespace = 3,
 }
 
+/// Whose startups are counted together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CountedPer {
+    /// Those of a client (a process).
+    Client,
+    /// Those of every client: one count for the driver.
+    Driver,
+    /// Those of a client that name the same provider GUID.
+    ClientAndGuid,
+}
+
+/// The rules by which a provider is started, cleaned up and torn down: providers differ by this table, not by code.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "a table of rules, each of which holds for a provider or does not")]
+pub struct Policy {
+    /// Its name, lower case.
+    pub name: &'static str,
+    /// Whose startups are counted together.
+    pub counted_per: CountedPer,
+    /// The lowest version that it can be started with: service providers exist since 2.0. None if a startup negotiates none.
+    pub lowest_version: Option<WinsockVersion>,
+    /// Whether a startup names an entry of the [`CATALOG`].
+    pub takes_catalog_id: bool,
+    /// Whether sockets belong to it.
+    pub has_sockets: bool,
+    /// Whether a teardown lets sockets that were closed before it finish sending (contract: WSP-6), or cuts them short.
+    pub lingers_at_teardown: bool,
+    /// Whether a malformed cleanup is `WSAEINVAL`, or, where that code does not exist, `WSAEFAULT` (contract: SAN-2).
+    pub cleanup_knows_invalid: bool,
+}
+
+/// By [`Provider`].
+const POLICIES: [Policy; 4] = [
+    Policy {
+        name: "application",
+        counted_per: CountedPer::Client,
+        lowest_version: Some(WinsockVersion::new(1, 0)),
+        takes_catalog_id: false,
+        has_sockets: true,
+        lingers_at_teardown: false,
+        cleanup_knows_invalid: true,
+    },
+    Policy {
+        name: "transport",
+        counted_per: CountedPer::Client,
+        lowest_version: Some(WinsockVersion::new(2, 0)),
+        takes_catalog_id: true,
+        has_sockets: true,
+        lingers_at_teardown: true,
+        cleanup_knows_invalid: true,
+    },
+    Policy {
+        name: "san",
+        counted_per: CountedPer::Driver,
+        lowest_version: Some(WinsockVersion::new(2, 0)),
+        takes_catalog_id: false,
+        has_sockets: true,
+        lingers_at_teardown: false,
+        cleanup_knows_invalid: false,
+    },
+    Policy {
+        name: "namespace",
+        counted_per: CountedPer::ClientAndGuid,
+        lowest_version: None,
+        takes_catalog_id: false,
+        has_sockets: false,
+        lingers_at_teardown: false,
+        cleanup_knows_invalid: true,
+    },
+];
+
 impl Provider {
-    /// Every provider that the driver serves.
-    pub const ALL: [Self; 2] = [Self::Application, Self::Transport];
+    /// Every provider that the driver serves, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Application, Self::Transport, Self::San, Self::Namespace];
 
     /// The provider with this number.
     #[must_use]
@@ -23,35 +98,28 @@ impl Provider {
         match number {
             0 => Some(Self::Application),
             1 => Some(Self::Transport),
+            2 => Some(Self::San),
+            3 => Some(Self::Namespace),
             _ => None,
+        }
+    }
+
+    /// Its rules.
+    #[must_use]
+    pub const fn policy(self) -> &'static Policy {
+        let [application, transport, san, namespace] = &POLICIES;
+        match self {
+            Self::Application => application,
+            Self::Transport => transport,
+            Self::San => san,
+            Self::Namespace => namespace,
         }
     }
 
     /// Its name, lower case.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Application => "application",
-            Self::Transport => "transport",
-        }
-    }
-
-    /// Whether a teardown lets sockets that were closed before it finish sending (contract: WSP-6), or cuts them short.
-    #[must_use]
-    pub const fn lingers_at_teardown(self) -> bool {
-        match self {
-            Self::Application => false,
-            Self::Transport => true,
-        }
-    }
-
-    /// The lowest version that it can be started with: service providers exist since 2.0.
-    #[must_use]
-    pub const fn lowest_version(self) -> WinsockVersion {
-        match self {
-            Self::Application => WinsockVersion::new(1, 0),
-            Self::Transport => WinsockVersion::new(2, 0),
-        }
+        self.policy().name
     }
 }
 
@@ -94,5 +162,33 @@ impl CatalogEntry {
     #[must_use]
     pub fn find(id: u32) -> Option<&'static Self> {
         CATALOG.iter().find(|entry| entry.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_provider_has_its_own_number_and_rules() {
+        for (number, provider) in (0..).zip(Provider::ALL) {
+            assert_eq!(provider as u32, number);
+            assert_eq!(Provider::from_number(number), Some(provider));
+            assert!(Provider::ALL.iter().all(|other| other == &provider || other.name() != provider.name()));
+        }
+        assert_eq!(Provider::from_number(4), None);
+    }
+
+    #[test]
+    fn only_what_is_counted_per_guid_negotiates_no_version() {
+        for provider in Provider::ALL {
+            let policy = provider.policy();
+            assert_eq!(
+                policy.lowest_version.is_none(),
+                policy.counted_per == CountedPer::ClientAndGuid,
+                "{}",
+                policy.name
+            );
+        }
     }
 }

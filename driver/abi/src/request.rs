@@ -2,7 +2,7 @@
 //!
 //! Inputs have exactly the struct's length (otherwise `WSAEFAULT`); output buffers at least that (otherwise `WSAEFAULT`).
 
-use crate::{Address, CatalogEntry, WinsockVersion};
+use crate::{Address, CatalogEntry, Guid, NamespaceEntry, WinsockVersion};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 macro_rules! wire {
@@ -51,10 +51,10 @@ wire! {
         driver: u32,
     }
     /// Input of `Startup`.
-    Startup, 16 {
+    Startup, 32 {
         /// A [`Provider`](crate::Provider)'s number; another one is `WSAEINVAL`.
         provider: u32,
-        /// The highest version that the caller can use.
+        /// The highest version that the caller can use. `namespace`: zero.
         version: WinsockVersion,
         /// Zero.
         reserved: u16,
@@ -62,10 +62,13 @@ wire! {
         catalog_id: u32,
         /// Zero.
         reserved2: u32,
+        /// `namespace`: the provider's GUID; one that is in no entry of the [`NAMESPACES`](crate::NAMESPACES) is `WSAEINVAL`, one
+        /// that is not served `WSAEOPNOTSUPP`. Other providers: zero.
+        guid: Guid,
     }
     /// Output of `Startup`, after `WSADATA`.
-    StartupReply, 128 {
-        /// The version to use.
+    StartupReply, 184 {
+        /// The version to use. `namespace`: the highest version that the driver serves.
         version: WinsockVersion,
         /// The highest version that the driver serves.
         highest_version: WinsockVersion,
@@ -73,23 +76,27 @@ wire! {
         max_sockets: u32,
         /// Largest datagram, bytes; 0 when datagrams are not served.
         max_datagram: u32,
-        /// References of this client on the provider, this one included.
+        /// References on the provider, this one included: those that are counted together ([`CountedPer`](crate::CountedPer)).
         references: u32,
         /// `transport`: the catalog entry. Other providers: zeros.
         entry: CatalogEntry,
         /// What serves the provider, zero-filled text.
         description: [u8; 64],
+        /// `namespace`: the provider's entry. Other providers: zeros.
+        namespace: NamespaceEntry,
     }
-    /// Input of `Cleanup`.
-    Cleanup, 8 {
+    /// Input of `Cleanup`. What is `WSAEINVAL` for another provider is `WSAEFAULT` for `san`, whose cleanup knows no `WSAEINVAL`.
+    Cleanup, 24 {
         /// A [`Provider`](crate::Provider)'s number; another one is `WSAEINVAL`.
         provider: u32,
         /// Zero.
         reserved: u32,
+        /// As in [`Startup`].
+        guid: Guid,
     }
     /// Input of `Socket`.
     SocketOpen, 16 {
-        /// The provider that the socket belongs to: its teardown ends the socket.
+        /// The provider that the socket belongs to: its teardown ends the socket. `namespace` has none: `WSAEOPNOTSUPP`.
         provider: u32,
         /// `AF_INET` or `AF_INET6`; another one is `WSAEAFNOSUPPORT`.
         family: u16,

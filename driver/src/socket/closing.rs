@@ -25,7 +25,7 @@ impl Socket {
         let mut state = self.state.lock();
         if !state.begin_close(&self.client) {
             drop(state);
-            if !self.spec.provider.lingers_at_teardown() {
+            if !self.spec.target.policy().lingers_at_teardown {
                 self.cut_linger();
             }
             return;
@@ -146,7 +146,7 @@ impl Socket {
     fn finish(&self, request: Option<Irp>) {
         // SAFETY: whoever calls has the socket, so a reference to it exists; the slot's may be the last but this.
         let socket = unsafe { Ref::again(self) };
-        let instance = self.client.instance(self.spec.provider);
+        let instance = self.client.instance(self.spec.target);
         instance.remove(&socket);
         self.client.table.release(self.slot);
         if let Some(irp) = request {

@@ -21,7 +21,7 @@ use std::{
 };
 use wskctl::{
     Client, Started,
-    abi::{Provider, WinsockVersion, WsaError},
+    abi::{Guid, Namespace, Provider, WinsockVersion, WsaError},
     device::lab,
 };
 
@@ -29,8 +29,14 @@ pub use wskctl::abi;
 
 /// The provider that most tests use.
 pub const APPLICATION: Provider = Provider::Application;
-/// The other one.
+/// The one that lets closed sockets finish sending.
 pub const TRANSPORT: Provider = Provider::Transport;
+/// The one that is counted for the driver.
+pub const SAN: Provider = Provider::San;
+/// The namespace provider of the domain name system.
+pub const DNS: Guid = Namespace::Dns.guid();
+/// The namespace provider that asks nobody.
+pub const NUMERIC: Guid = Namespace::Numeric.guid();
 /// Winsock 2.2.
 pub const VERSION: WinsockVersion = WinsockVersion::new(2, 2);
 /// How long anything that must happen may take.

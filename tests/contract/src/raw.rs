@@ -4,8 +4,8 @@ use crate::PATIENCE;
 use wskctl::{
     Client,
     abi::{
-        AF_INET, Accept, AcceptReply, Address, AddressOf, AddressReply, Bind, Cleanup, Close, Connect, Ioctl, Ledger,
-        Listen, Method, NtStatus, Role, Shutdown, SocketHandle, SocketOpen, SocketReply, Startup, StartupReply,
+        AF_INET, Accept, AcceptReply, Address, AddressOf, AddressReply, Bind, Cleanup, Close, Connect, Guid, Ioctl,
+        Ledger, Listen, Method, NtStatus, Role, Shutdown, SocketHandle, SocketOpen, SocketReply, Startup, StartupReply,
         Transfer, VersionReply, WinsockVersion, WsaError,
     },
     device::Completion,
@@ -58,10 +58,10 @@ pub fn well_formed(ioctl: Ioctl, socket: SocketHandle) -> (Vec<u8>, usize) {
         Ioctl::Ledger => (Vec::new(), size_of::<Ledger>()),
         Ioctl::Startup => {
             let version = WinsockVersion::new(2, 2);
-            let input = Startup { provider: 0, version, reserved: 0, catalog_id: 0, reserved2: 0 };
+            let input = Startup { provider: 0, version, reserved: 0, catalog_id: 0, reserved2: 0, guid: Guid::NIL };
             (bytes_of(&input), size_of::<StartupReply>())
         }
-        Ioctl::Cleanup => (bytes_of(&Cleanup { provider: 0, reserved: 0 }), 0),
+        Ioctl::Cleanup => (bytes_of(&Cleanup { provider: 0, reserved: 0, guid: Guid::NIL }), 0),
         Ioctl::Socket => (bytes_of(&open(Role::Connection)), size_of::<SocketReply>()),
         Ioctl::Bind => (bytes_of(&Bind { socket, address, reserved: 0 }), 0),
         Ioctl::Listen => (bytes_of(&Listen { socket, backlog: 1, reserved: 0 }), 0),

@@ -4,8 +4,8 @@
 use contract::{
     APPLICATION, Lab, TRANSPORT,
     abi::{
-        Address, AddressOf, Bind, CATALOG, Cleanup, Close, Connect, Ioctl, Listen, Method, Role, Shutdown,
-        SocketHandle, SocketOpen, Startup, Transfer, WsaError,
+        Address, AddressOf, Bind, CATALOG, Cleanup, Close, Connect, Guid, Ioctl, Listen, Method, Provider, Role,
+        Shutdown, SocketHandle, SocketOpen, Startup, Transfer, WsaError,
     },
     check::without_looks,
     raw::{self, INFO_LENGTH_MISMATCH, INVALID_DEVICE_REQUEST, refused, well_formed},
@@ -171,11 +171,20 @@ fn bad_reserved() -> Vec<BadField> {
 fn bad_startups_and_sockets() -> Vec<BadField> {
     let mut fields: Vec<BadField> = Vec::new();
     let mut bad = |ioctl, at, bytes: &[u8], error| fields.push((ioctl, at, bytes.to_vec(), error));
-    for number in [2_u32, 3, 255, 0x8000_0000, u32::MAX] {
+    for number in [4_u32, 5, 255, 0x8000_0000, u32::MAX] {
         bad(Ioctl::Startup, offset_of!(Startup, provider), number.as_bytes(), WsaError::Invalid);
         bad(Ioctl::Cleanup, offset_of!(Cleanup, provider), number.as_bytes(), WsaError::Invalid);
         bad(Ioctl::Socket, offset_of!(SocketOpen, provider), number.as_bytes(), WsaError::Invalid);
     }
+    for byte in 0..size_of::<Guid>() {
+        // Only a namespace provider has a GUID, and it must be one that there is.
+        bad(Ioctl::Startup, offset_of!(Startup, guid) + byte, &[0x80], WsaError::Invalid);
+        bad(Ioctl::Cleanup, offset_of!(Cleanup, guid) + byte, &[0x80], WsaError::Invalid);
+    }
+    let namespace = Provider::Namespace as u32;
+    bad(Ioctl::Startup, offset_of!(Startup, provider), namespace.as_bytes(), WsaError::Invalid);
+    bad(Ioctl::Cleanup, offset_of!(Cleanup, provider), namespace.as_bytes(), WsaError::Invalid);
+    bad(Ioctl::Socket, offset_of!(SocketOpen, provider), namespace.as_bytes(), WsaError::NotSupported);
     bad(Ioctl::Startup, offset_of!(Startup, catalog_id), CATALOG[0].id.as_bytes(), WsaError::Invalid);
     bad(Ioctl::Startup, offset_of!(Startup, version), &[0, 9], WsaError::VersionNotSupported);
     for family in [0_u16, 1, 22, u16::MAX] {
