@@ -2,6 +2,7 @@
 
 use crate::{
     backend::{Choice, Kind},
+    commands::{completions, help, status},
     output::Format,
 };
 use clap::{Args, Parser, Subcommand};
@@ -14,6 +15,7 @@ use std::path::PathBuf;
     version,
     after_help = EXAMPLES_AND_CODES,
     max_term_width = 100,
+    disable_help_subcommand = true,
 )]
 pub struct Wskctl {
     #[command(flatten)]
@@ -24,19 +26,21 @@ pub struct Wskctl {
 
 const EXAMPLES_AND_CODES: &str = "\
 Examples:
-  wskctl status                        what the driver holds
+  wskctl status --watch                what the driver holds, once a second
   wskctl demo                          startup, traffic, last cleanup, restart: shown step by step
   wskctl --format json demo | tail -1  the demo's summary
   wskctl --backend lab --driver target/lab/out/debug/wskclient.sys demo
 
 Exit codes:
-  0  it worked
-  1  it did not: the error says what failed
-  2  the command line has no meaning
-  3  there is no device, or no driver to load
-  4  the device does not admit you: use an elevated prompt
-  5  the driver is too old or too new for this wskctl
-  6  the driver broke a rule of the lab: the report is on standard error";
+  0    it worked
+  1    it did not: the error says what failed
+  2    the command line has no meaning
+  3    there is no device, or no driver to load
+  4    the device does not admit you: use an elevated prompt
+  5    the driver is too old or too new for this wskctl
+  6    the driver broke a rule of the lab: the report is on standard error
+  130  Ctrl-C ended it early, in good order
+`wskctl help json` documents the objects that --format json writes.";
 
 #[derive(Args)]
 pub(crate) struct Global {
@@ -66,9 +70,12 @@ impl Global {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Shows what the driver holds: references, sockets, requests
-    #[command(after_help = "Examples:\n  wskctl status\n  wskctl --format json status")]
-    Status,
-    /// Shows the life of the driver: three startups, real traffic, the last cleanup, a restart
+    #[command(
+        after_help = "Examples:\n  wskctl status\n  wskctl status --watch 5\n  wskctl --format json status --watch --times \
+                      10\n\nThe driver of the lab lives as long as this command: status shows it as it starts."
+    )]
+    Status(status::Arguments),
+    /// Shows the driver's life: three startups, real traffic, the last cleanup, a restart
     #[command(
         after_help = "Examples:\n  wskctl demo\n  wskctl --format json demo\n\nThe peers are TCP programs on 127.0.0.1 in \
                       threads of this process. With --format json the last\nline is the \
@@ -82,6 +89,18 @@ pub(crate) enum Command {
                       driver."
     )]
     Hold(Hold),
+    /// Writes a shell's completion script to standard output
+    #[command(
+        after_help = "Examples:\n  wskctl completions bash > ~/.local/share/bash-completion/completions/wskctl\n  wskctl \
+                      completions powershell >> $PROFILE"
+    )]
+    Completions(completions::Arguments),
+    /// Writes the manual page (roff) to standard output
+    #[command(after_help = "Examples:\n  wskctl man > wskctl.1\n  wskctl man | man -l -")]
+    Man,
+    /// Shows the help of a command, or a topic: `json`, `exit-codes`
+    #[command(after_help = "Examples:\n  wskctl help status\n  wskctl help json")]
+    Help(help::Arguments),
 }
 
 #[derive(Args)]

@@ -1,7 +1,9 @@
 //! The commands: what each does once the command line is understood.
 
+pub(crate) mod completions;
+pub(crate) mod help;
 mod hold;
-mod status;
+pub(crate) mod status;
 
 pub(crate) use status::{driver_version, kind_name};
 
@@ -9,7 +11,7 @@ use crate::{
     Exit,
     cli::{Command, Wskctl},
     demo,
-    output::{Output, report},
+    output::Output,
 };
 use clap::Parser;
 use std::ffi::OsString;
@@ -28,14 +30,17 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> 
     let choice = parsed.global.choice();
     let mut output = Output::new(parsed.global.format);
     let result = match parsed.command {
-        Command::Status => status::run(&choice, &mut output),
+        Command::Status(arguments) => status::run(&choice, &arguments, &mut output),
         Command::Demo => return demo::run(&choice, &mut output),
         Command::Hold(hold) => hold::run(&choice, &hold, &mut output),
+        Command::Completions(arguments) => completions::run(&arguments, &mut output),
+        Command::Man => completions::manual(&mut output),
+        Command::Help(arguments) => help::run(&arguments, &mut output),
     };
     match result {
         Ok(()) => Exit::Success,
         Err(error) => {
-            report(&error);
+            output.fail(&error);
             error.exit()
         }
     }

@@ -12,7 +12,7 @@ use crate::{
     abi::{Kind, Ledger, Provider, WinsockVersion},
     backend::{Backend, Choice, Kind as BackendKind},
     commands::{driver_version, kind_name},
-    output::{Output, report},
+    output::Output,
     peer::{Ending, Listener, Peer},
     standing::{Connection, Held, KernelListener, PATIENCE, connect_to},
     status::STATUS_CANCELLED,
@@ -32,8 +32,8 @@ const HELD: [Kind; 4] = [Kind::Accept, Kind::Connect, Kind::Send, Kind::Receive]
 pub(crate) fn run(choice: &Choice, output: &mut Output) -> Exit {
     let mut summary = Summary { result: "ok", ..Summary::default() };
     let mut exit = Exit::Success;
-    let mut failed = |error: &Error, summary: &mut Summary| {
-        report(error);
+    let mut failed = |error: &Error, summary: &mut Summary, output: &mut Output| {
+        output.fail(error);
         // A broken rule explains whatever failed with it.
         if exit != Exit::Violation {
             exit = error.exit();
@@ -45,17 +45,17 @@ pub(crate) fn run(choice: &Choice, output: &mut Output) -> Exit {
     match choice.open() {
         Ok(backend) => {
             if let Err(error) = on_backend(&backend, choice, output, &mut summary) {
-                failed(&error, &mut summary);
+                failed(&error, &mut summary, output);
             }
             if let Err(error) = finish(backend, output, &mut summary) {
-                failed(&error, &mut summary);
+                failed(&error, &mut summary, output);
             }
         }
-        Err(error) => failed(&error, &mut summary),
+        Err(error) => failed(&error, &mut summary, output),
     }
     match output.emit(&Step::Summary(summary)) {
-        Ok(()) => exit,
-        Err(_) => Exit::Failed,
+        Err(error) if exit == Exit::Success => error.exit(),
+        _ => exit,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     abi::{NtStatus, WsaError},
-    status::{STATUS_ACCESS_DENIED, StatusText},
+    status::{STATUS_ACCESS_DENIED, STATUS_INVALID_DEVICE_REQUEST, StatusText},
 };
 use std::{fmt, process::ExitCode, time::Duration};
 
@@ -51,6 +51,15 @@ pub enum Cause {
     /// The lab stopped the driver, or would not load it.
     #[error("{0}")]
     Lab(String),
+    /// Whoever read the standard output wants no more: a reason to end, not a failure.
+    #[error("nobody reads it any more")]
+    NobodyReads,
+    /// What was asked for has no meaning.
+    #[error("{0}")]
+    Usage(String),
+    /// Ctrl-C was pressed; everything was given back.
+    #[error("Ctrl-C ended it; nothing is left behind")]
+    Interrupted,
     /// Something was observed that the contract excludes.
     #[error("{0}")]
     Unexpected(String),
@@ -78,6 +87,8 @@ pub enum Exit {
     Incompatible = 5,
     /// The driver broke a rule of the lab.
     Violation = 6,
+    /// Ctrl-C ended it early, in good order.
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {
@@ -111,6 +122,12 @@ impl Error {
         Self::new(what, Cause::Host(error))
     }
 
+    /// What failed.
+    #[must_use]
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
     /// Why it failed.
     #[must_use]
     pub fn cause(&self) -> &Cause {
@@ -138,8 +155,11 @@ impl Error {
         match &self.cause {
             Cause::Status(STATUS_ACCESS_DENIED) => Exit::Denied,
             Cause::Absent(_) | Cause::Elsewhere(_) => Exit::Absent,
-            Cause::Protocol { .. } => Exit::Incompatible,
+            Cause::Protocol { .. } | Cause::Malformed { .. } => Exit::Incompatible,
             Cause::Lab(_) => Exit::Violation,
+            Cause::NobodyReads => Exit::Success,
+            Cause::Usage(_) => Exit::Usage,
+            Cause::Interrupted => Exit::Interrupted,
             _ => Exit::Failed,
         }
     }
@@ -165,12 +185,29 @@ impl Error {
             }
             Cause::Lab(_) => Some("the report above names the rule and shows the history of what broke it"),
             Cause::Status(status) => advice_on(*status),
-            Cause::Host(_) | Cause::Unexpected(_) => None,
+            Cause::Host(error) => advice_on_host(error.kind()),
+            Cause::Unexpected(_) | Cause::Usage(_) | Cause::NobodyReads | Cause::Interrupted => None,
         }
     }
 }
 
+fn advice_on_host(kind: std::io::ErrorKind) -> Option<&'static str> {
+    use std::io::ErrorKind as Kind;
+    Some(match kind {
+        Kind::PermissionDenied => "use a place that you may write to, or an elevated prompt",
+        Kind::NotFound => "check the path",
+        Kind::AddrInUse => "another program has the port: choose another, or port 0 to let the system choose",
+        Kind::AddrNotAvailable => "use an address of this machine",
+        Kind::ConnectionRefused => "nothing listens there: start the peer, or check address and port",
+        Kind::StorageFull => "make room, or write elsewhere",
+        _ => return None,
+    })
+}
+
 fn advice_on(status: NtStatus) -> Option<&'static str> {
+    if status == STATUS_INVALID_DEVICE_REQUEST {
+        return Some("the driver does not know this request, so it is older than this wskctl: install a newer one");
+    }
     Some(match WsaError::from_status(status)? {
         WsaError::AccessDenied => "the device admits SYSTEM and administrators: use an elevated prompt",
         WsaError::NotInitialised => "start the provider up first; each startup allows one cleanup",

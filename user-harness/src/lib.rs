@@ -31,6 +31,8 @@ mod client;
 mod commands;
 mod demo;
 mod error;
+mod help;
+mod interrupt;
 mod operation;
 mod output;
 mod socket;

@@ -1,8 +1,9 @@
 //! How a command speaks: events on standard output, for a person or one JSON object per line; all else on standard error.
 
-use crate::Error;
+use crate::{Cause, Error};
+use anstyle::{AnsiColor, Style};
 use serde::Serialize;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 /// How a command reports on its standard output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -12,6 +13,22 @@ pub enum Format {
     Human,
     /// One JSON object per line
     Json,
+}
+
+/// Heads.
+pub(crate) const HEAD: Style = AnsiColor::Cyan.on_default().bold();
+/// What went well.
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
+/// What a person should look at.
+pub(crate) const WARN: Style = AnsiColor::Yellow.on_default().bold();
+/// What went wrong.
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
+/// What need not be read.
+pub(crate) const DIM: Style = Style::new().dimmed();
+
+/// A number of things: `1 socket`, `2 sockets`.
+pub(crate) fn counted(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Something that happened, in both forms.
@@ -37,29 +54,93 @@ impl Output {
             Format::Human => event.human(),
             Format::Json => serde_json::to_string(event).map_err(|error| Error::host("write JSON", error.into()))?,
         };
-        writeln!(self.stream, "{line}")
-            .and_then(|()| self.stream.flush())
-            .map_err(|error| Error::host("write to standard output", error))
+        self.write(&line)
+    }
+
+    /// Writes text that is no event (help, a completion script), whole lines without the last line end.
+    pub fn write(&mut self, text: &str) -> Result<(), Error> {
+        writeln!(self.stream, "{text}").and_then(|()| self.stream.flush()).map_err(|error| match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Error::new("write to standard output", Cause::NobodyReads),
+            _ => Error::host("write to standard output", error),
+        })
+    }
+
+    /// Tells that the command failed: on standard error for a person, and to a program as its own object.
+    pub fn fail(&mut self, error: &Error) {
+        report(error);
+        if self.format == Format::Json && !matches!(error.cause(), Cause::NobodyReads) {
+            // The exit code says it too.
+            let _ = self.emit(&Failure(error));
+        }
+    }
+
+    /// How results are written.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Whether a person looks at a screen that can be drawn over.
+    pub fn is_screen(&self) -> bool {
+        self.format == Format::Human && std::io::stdout().is_terminal()
     }
 }
 
-/// Reports an error on standard error: what failed, and what to try.
+/// The `error` object of `wskctl help json`.
+struct Failure<'a>(&'a Error);
+
+impl Serialize for Failure<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(error) = self;
+        let status = error.ntstatus();
+        // The lab's report is for a person, and went to standard error.
+        let text = error.to_string();
+        serde_json::json!({
+            "event": "error",
+            "what": error.what(),
+            "error": text.lines().next(),
+            "status": status.map(|status| format!("{status:#010X}")),
+            "status_name": status.and_then(crate::status_name),
+            "winsock": error.winsock().map(crate::abi::WsaError::code),
+            "winsock_name": error.winsock().map(crate::abi::WsaError::name),
+            "advice": error.advice(),
+            "exit_code": error.exit() as u8,
+        })
+        .serialize(serializer)
+    }
+}
+
+impl Event for Failure<'_> {
+    fn human(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+/// Reports an error on standard error: what failed, and what to try. That nobody reads the output any more is not told.
 pub(crate) fn report(error: &Error) {
-    let red = anstyle::AnsiColor::Red.on_default().bold();
-    anstream::eprintln!("{red}wskctl:{red:#} {error}");
-    if let Some(advice) = error.advice() {
-        anstream::eprintln!("  try: {advice}");
+    if matches!(error.cause(), Cause::NobodyReads) {
+        return;
     }
+    let mut text = format!("{BAD}wskctl:{BAD:#} {error}\n");
+    if let Some(advice) = error.advice() {
+        text.push_str("  try: ");
+        text.push_str(advice);
+        text.push('\n');
+    }
+    // Where standard error is gone too, the exit code is all that is left.
+    let _ = anstream::stderr().write_all(text.as_bytes());
 }
 
-/// Rows under a header, for a person: no lines drawn, columns two apart.
+/// Rows under an underlined header, for a person; columns are two apart.
 pub(crate) struct Table(comfy_table::Table);
 
 impl Table {
     /// A table with these columns; those numbered in `right` hold numbers.
     pub fn new(header: &[&str], right: &[usize]) -> Self {
         let mut table = comfy_table::Table::new();
-        table.load_preset(comfy_table::presets::NOTHING).set_header(header);
+        let head = Style::new().underline();
+        table
+            .load_preset(comfy_table::presets::NOTHING)
+            .set_header(header.iter().map(|name| format!("{head}{name}{head:#}")));
         for &index in right {
             if let Some(column) = table.column_mut(index) {
                 column.set_cell_alignment(comfy_table::CellAlignment::Right);

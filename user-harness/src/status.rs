@@ -7,6 +7,8 @@ use std::fmt;
 pub(crate) const STATUS_CANCELLED: NtStatus = 0xC000_0120_u32.cast_signed();
 /// `STATUS_ACCESS_DENIED`.
 pub(crate) const STATUS_ACCESS_DENIED: NtStatus = 0xC000_0022_u32.cast_signed();
+/// `STATUS_INVALID_DEVICE_REQUEST`: what the driver answers to a control code that it does not know.
+pub(crate) const STATUS_INVALID_DEVICE_REQUEST: NtStatus = 0xC000_0010_u32.cast_signed();
 /// `STATUS_INVALID_HANDLE`.
 #[cfg(windows)]
 pub(crate) const STATUS_INVALID_HANDLE: NtStatus = 0xC000_0008_u32.cast_signed();

@@ -39,13 +39,24 @@ fn help_is_as_the_golden_files_show_it() {
     golden("status.txt", &["status", "--help"]);
     golden("demo.txt", &["demo", "--help"]);
     golden("hold.txt", &["hold", "--help"]);
+    golden("completions.txt", &["completions", "--help"]);
+    golden("man.txt", &["man", "--help"]);
+    golden("json.txt", &["help", "json"]);
+    golden("exit-codes.txt", &["help", "exit-codes"]);
 }
 
 #[test]
 fn a_command_line_without_meaning_exits_with_2() {
-    for arguments in
-        [&[][..], &["dance"], &["demo", "--format", "xml"], &["hold", "--connections", "0"], &["--seed", "x", "demo"]]
-    {
+    for arguments in [
+        &[][..],
+        &["dance"],
+        &["status", "--watch", "never"],
+        &["status", "--times", "3"],
+        &["completions", "cmd"],
+        &["demo", "--format", "xml"],
+        &["hold", "--connections", "0"],
+        &["--seed", "x", "demo"],
+    ] {
         let output = wskctl(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(output.stdout.is_empty(), "{arguments:?} speaks on standard error only");
@@ -101,6 +112,50 @@ fn the_device_backend_is_for_windows_and_says_so() {
     let output = wskctl(&["--backend", "device", "status"]);
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output.stderr).contains("the device backend exists on Windows only"));
+}
+
+#[test]
+fn help_for_a_command_is_that_commands_help_and_an_unknown_topic_is_a_usage_error() {
+    assert_eq!(text(&wskctl(&["help", "demo"]).stdout), text(&wskctl(&["demo", "--help"]).stdout));
+    assert_eq!(text(&wskctl(&["help"]).stdout), text(&wskctl(&["--help"]).stdout));
+    let output = wskctl(&["help", "jason"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("find help for `jason`: there is help for: status, demo"));
+}
+
+#[test]
+fn every_shell_gets_a_completion_script_and_man_a_page_that_name_every_command() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = text(&wskctl(&["completions", shell]).stdout);
+        assert!(["status", "demo", "hold", "--watch"].iter().all(|word| script.contains(word)), "{shell}");
+    }
+    let page = text(&wskctl(&["man"]).stdout);
+    assert!(page.starts_with(".ie") || page.contains(".TH wskctl 1"), "{page}");
+    assert!([".SH STATUS", ".SH DEMO", ".SH HOLD", "Exit codes:"].iter().all(|part| page.contains(part)), "{page}");
+}
+
+#[test]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn an_error_is_an_object_too_where_json_is_asked_for() {
+    let output = wskctl(&["--format", "json", "--driver", "no-such-file.sys", "status"]);
+    assert_eq!(output.status.code(), Some(3));
+    let object: serde_json::Value = serde_json::from_str(text(&output.stdout).trim()).expect("one line of JSON");
+    assert_eq!(object["event"], "error");
+    assert_eq!(object["what"], "load no-such-file.sys");
+    assert_eq!(object["exit_code"], 3);
+    assert!(object["status"].is_null() && object["winsock"].is_null());
+    assert!(object["advice"].as_str().expect("advice").contains("--driver PATH.sys"));
+    assert!(text(&output.stderr).starts_with("wskctl: load no-such-file.sys: there is no such file\n  try: "));
+}
+
+#[test]
+#[cfg(unix)]
+fn that_nobody_reads_the_output_any_more_is_no_failure_and_is_not_told() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wskctl"));
+    let output = command.args(["completions", "bash"]).stdout(writer).output().expect("wskctl runs");
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
 }
 
 #[test]

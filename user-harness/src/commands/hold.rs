@@ -5,12 +5,13 @@ use crate::{
     abi::{Provider, WinsockVersion},
     backend::Choice,
     cli::Hold,
+    interrupt::Interrupt,
     output::{Event, Output},
     peer::Listener,
     standing::{Connection, Held, KernelListener, connect_to},
 };
 use serde::Serialize;
-use std::{sync::mpsc, time::Duration};
+use std::time::Duration;
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -31,12 +32,7 @@ impl Event for Told {
 }
 
 pub(super) fn run(choice: &Choice, arguments: &Hold, output: &mut Output) -> Result<(), Error> {
-    let (interrupt, interrupted) = mpsc::channel();
-    ctrlc::set_handler(move || {
-        // Nobody listens any more: then the end is near anyway.
-        let _ = interrupt.send(());
-    })
-    .map_err(|error| Error::host("watch for Ctrl-C", std::io::Error::other(error)))?;
+    let interrupt = Interrupt::watch()?;
     let backend = choice.open()?;
     let client = Client::open(backend.device())?;
     let started = client.startup(Provider::Application, WinsockVersion::new(2, 2), 0)?;
@@ -52,7 +48,7 @@ pub(super) fn run(choice: &Choice, arguments: &Hold, output: &mut Output) -> Res
     output.emit(&Told::Holding { pending: held.len(), pid: std::process::id(), seconds: arguments.seconds })?;
 
     // Either Ctrl-C comes or the time is over: both mean the same.
-    let _ = interrupted.recv_timeout(Duration::from_secs(arguments.seconds));
+    let _ = interrupt.wait(Duration::from_secs(arguments.seconds));
     started.cleanup()?;
     output.emit(&Told::Released { pending: held.len() })?;
     drop(held);

@@ -4,20 +4,72 @@ use crate::{
     Client, Error,
     abi::{Kind, Ledger, Provider, Tally},
     backend::Choice,
-    output::{Event, Output, Table},
+    interrupt::Interrupt,
+    output::{DIM, Event, Format, GOOD, HEAD, Output, Table, WARN, counted},
 };
+use anstyle::Style;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use std::time::{Duration, Instant};
 
-pub(super) fn run(choice: &Choice, output: &mut Output) -> Result<(), Error> {
+/// What to show, and how often.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Show it again every so many seconds, until Ctrl-C
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = interval)]
+    watch: Option<Duration>,
+    /// With --watch: end after showing it so often
+    #[arg(long, value_name = "N", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
+    times: Option<u64>,
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let wrong = || "not a number of seconds between 0.1 and 86400".to_owned();
+    let seconds: f64 = text.parse().map_err(|_| wrong())?;
+    if (0.1..=86_400.0).contains(&seconds) { Ok(Duration::from_secs_f64(seconds)) } else { Err(wrong()) }
+}
+
+pub(super) fn run(choice: &Choice, arguments: &Arguments, output: &mut Output) -> Result<(), Error> {
     let backend = choice.open()?;
     let client = Client::open(backend.device())?;
-    let version = client.version()?;
-    let status =
-        Status { driver: driver_version(version.driver), backend: choice.kind.name(), ledger: client.ledger()? };
+    match arguments.watch {
+        None => output.emit(&Status::ask(&client, choice, None)?)?,
+        Some(every) => watch(&client, choice, every, arguments.times, output)?,
+    }
     client.close();
-    output.emit(&status)?;
     backend.finish_clean()
+}
+
+/// Shows the status again and again, until Ctrl-C or as often as was asked for. On a screen each one takes the place of the last.
+fn watch(
+    client: &Client,
+    choice: &Choice,
+    every: Duration,
+    times: Option<u64>,
+    output: &mut Output,
+) -> Result<(), Error> {
+    const FROM_THE_TOP: &str = "\x1b[H\x1b[2J";
+    let interrupt = Interrupt::watch()?;
+    let mut before = None;
+    for shown in 1.. {
+        let asked = Instant::now();
+        let status = Status::ask(client, choice, before.as_ref())?;
+        if output.is_screen() {
+            let seconds = every.as_secs_f64();
+            output
+                .write(&format!("{FROM_THE_TOP}{}\n\n{DIM}every {seconds} s; Ctrl-C ends it{DIM:#}", status.human()))?;
+        } else {
+            if shown > 1 && output.format() == Format::Human {
+                output.write("")?;
+            }
+            output.emit(&status)?;
+        }
+        before = Some((asked, status.ledger));
+        if times.is_some_and(|times| shown >= times) || interrupt.wait(every.saturating_sub(asked.elapsed())) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The driver's version as people write it: major, minor and patch lie in bytes 3, 2 and 1.
@@ -35,6 +87,23 @@ struct Status {
     driver: String,
     backend: &'static str,
     ledger: Ledger,
+    /// Requests taken a second since the status before, by [`Kind`].
+    rates: Option<Vec<f64>>,
+}
+
+impl Status {
+    fn ask(client: &Client, choice: &Choice, before: Option<&(Instant, Ledger)>) -> Result<Self, Error> {
+        let version = client.version()?;
+        let ledger = client.ledger()?;
+        let rates = before.map(|(when, before)| {
+            let seconds = when.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
+            let taken = |of: &Ledger, kind: Kind| at(&of.driver_requests, kind as usize).taken;
+            #[expect(clippy::cast_precision_loss, reason = "a rate is for a person to read")]
+            let rate = |&kind: &Kind| taken(&ledger, kind).saturating_sub(taken(before, kind)) as f64 / seconds;
+            Kind::ALL.iter().map(rate).collect()
+        });
+        Ok(Self { driver: driver_version(version.driver), backend: choice.kind.name(), ledger, rates })
+    }
 }
 
 fn tally(of: Tally) -> Value {
@@ -85,6 +154,10 @@ impl Serialize for Status {
                 "driver": ledger.driver_sockets,
             },
             "requests": requests,
+            "taken_per_second": self.rates.as_ref().map(|rates| {
+                let named = Kind::ALL.iter().map(|&kind| (kind_name(kind), Value::from(at(rates, kind as usize))));
+                named.collect::<Map<_, _>>()
+            }),
         })
         .serialize(serializer)
     }
@@ -93,28 +166,66 @@ impl Serialize for Status {
 impl Event for Status {
     fn human(&self) -> String {
         let ledger = &self.ledger;
-        let registered =
-            if ledger.registered == 0 { "not registered as a WSK client" } else { "registered as a WSK client" };
-        let mut references = Table::new(&["references", "all clients"], &[1]);
-        for provider in Provider::ALL {
-            references.row([provider.name().to_owned(), at(&ledger.driver_references, provider as usize).to_string()]);
-        }
-        let mut requests = Table::new(&["requests", "taken", "completed", "cancelled", "pending"], &[1, 2, 3, 4]);
-        for &kind in Kind::ALL {
-            let of = at(&ledger.driver_requests, kind as usize);
-            let counts = [of.taken, of.completed, of.cancelled, of.pending()].map(|count| count.to_string());
-            requests.row([kind_name(kind)].into_iter().chain(counts));
-        }
+        let registered = match ledger.registered {
+            0 => format!("{DIM}not registered as a WSK client{DIM:#}"),
+            _ => format!("{GOOD}registered as a WSK client{GOOD:#}"),
+        };
         format!(
-            "wskclient.sys {} ({}), {registered}\n{} client(s), {} socket(s), {} teardown(s) since it was loaded\n\n{}\n\n{}",
+            "{HEAD}wskclient.sys {}{HEAD:#} ({}), {registered}\n{}; {}; {} since it was loaded\n\n{}\n\n{}",
             self.driver,
             self.backend,
-            ledger.clients,
-            ledger.driver_sockets,
-            ledger.teardowns,
-            references.text(0),
-            requests.text(0),
+            counted(ledger.clients.into(), "client"),
+            counted(ledger.driver_sockets, "socket"),
+            counted(ledger.teardowns, "teardown"),
+            self.references(),
+            self.requests(),
         )
+    }
+}
+
+impl Status {
+    fn references(&self) -> String {
+        let mut table = Table::new(&["references", "all clients"], &[1]);
+        for provider in Provider::ALL {
+            let references = at(&self.ledger.driver_references, provider as usize);
+            table.row([provider.name().to_owned(), number(references.into(), None)]);
+        }
+        table.text(0)
+    }
+
+    /// Every kind that was ever taken; what is pending stands out.
+    fn requests(&self) -> String {
+        let mut header = vec!["requests", "taken", "completed", "cancelled", "pending"];
+        if self.rates.is_some() {
+            header.push("a second");
+        }
+        let mut table = Table::new(&header, &[1, 2, 3, 4, 5]);
+        let (seen, never): (Vec<Kind>, Vec<Kind>) =
+            Kind::ALL.iter().partition(|&&kind| at(&self.ledger.driver_requests, kind as usize).taken != 0);
+        for &kind in &seen {
+            let of = at(&self.ledger.driver_requests, kind as usize);
+            let mut row = vec![kind_name(kind), number(of.taken, None), number(of.completed, None)];
+            row.extend([number(of.cancelled, None), number(of.pending(), Some(WARN))]);
+            if let Some(rates) = &self.rates {
+                let rate = at(rates, kind as usize);
+                row.push(if rate == 0.0 { number(0, None) } else { format!("{rate:.1}") });
+            }
+            table.row(row);
+        }
+        if never.is_empty() {
+            return table.text(0);
+        }
+        let names: Vec<_> = never.into_iter().map(kind_name).collect();
+        format!("{}\n {DIM}never: {}{DIM:#}", table.text(0), names.join(", "))
+    }
+}
+
+/// A number in a table: zero recedes, others have `style`.
+fn number(value: u64, style: Option<Style>) -> String {
+    match (value, style) {
+        (0, _) => format!("{DIM}0{DIM:#}"),
+        (_, Some(style)) => format!("{style}{value}{style:#}"),
+        (_, None) => value.to_string(),
     }
 }
 
@@ -132,18 +243,41 @@ mod tests {
         ledger.driver_sockets = 1;
         ledger.requests[Kind::Receive as usize] = Tally { taken: 5, completed: 4, cancelled: 1 };
         ledger.driver_requests[Kind::Receive as usize] = Tally { taken: 50, completed: 40, cancelled: 10 };
-        Status { driver: driver_version(0x0102_0300), backend: "lab", ledger }
+        Status { driver: driver_version(0x0102_0300), backend: "lab", ledger, rates: None }
     }
 
     #[test]
     fn a_person_reads_every_clients_counts_in_two_tables() {
-        let text = status().human();
+        let text = anstream::adapter::strip_str(&status().human()).to_string();
         let lines: Vec<_> = text.lines().map(str::trim_end).collect();
         assert_eq!(lines[0], "wskclient.sys 1.2.3 (lab), registered as a WSK client");
-        assert_eq!(lines[1], "2 client(s), 1 socket(s), 0 teardown(s) since it was loaded");
+        assert_eq!(lines[1], "2 clients; 1 socket; 0 teardowns since it was loaded");
         assert!(lines.contains(&" application            3"), "{text}");
         assert!(lines.contains(&" receive      50         40         10       10"), "{text}");
-        assert!(lines.iter().all(|line| line.chars().count() <= 100), "{text}");
+        assert!(lines.iter().any(|line| line.starts_with(" never: version, ledger, startup")), "{text}");
+    }
+
+    #[test]
+    fn what_is_pending_stands_out_and_zero_recedes() {
+        let text = status().human();
+        assert!(text.contains(&format!("{WARN}10{WARN:#}")), "{text:?}");
+        assert!(text.contains(&format!("{DIM}0{DIM:#}")), "{text:?}");
+    }
+
+    #[test]
+    fn a_watch_tells_how_many_requests_were_taken_a_second() {
+        let status = Status { rates: Some(vec![0.0, 2.5]), ..status() };
+        let value = serde_json::to_value(&status).expect("it serializes");
+        assert_eq!(value["taken_per_second"]["ledger"], json!(2.5));
+        assert!(anstream::adapter::strip_str(&status.human()).to_string().contains("a second"));
+    }
+
+    #[test]
+    fn an_interval_is_a_sane_number_of_seconds() {
+        assert_eq!(interval("0.5"), Ok(Duration::from_millis(500)));
+        for wrong in ["", "fast", "0", "-1", "NaN", "inf", "1e300"] {
+            assert!(interval(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

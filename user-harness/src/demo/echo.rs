@@ -1,6 +1,6 @@
 //! A mebibyte out and back through a kernel socket, both directions at once.
 
-use crate::{Cause, Error, Socket};
+use crate::{Error, Socket};
 use std::thread;
 
 /// How many bytes the demo echoes.
@@ -29,7 +29,7 @@ fn send(socket: &Socket, data: &[u8]) -> Result<(), Error> {
     for chunk in data.chunks(CHUNK) {
         let sent = socket.send(chunk.to_vec())?.bytes;
         if sent != chunk.len() {
-            return Err(Error::new("echo: send", Cause::Malformed { expected: chunk.len(), answered: sent }));
+            return Err(Error::unexpected("echo: send", format!("{sent} of {} bytes were taken", chunk.len())));
         }
     }
     Ok(())

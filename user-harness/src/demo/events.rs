@@ -2,10 +2,9 @@
 
 use crate::{
     StatusText,
-    output::{Event, Table},
+    output::{BAD, Event, GOOD, HEAD, Table, counted},
     status_name,
 };
-use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 /// One request that was pending at the last cleanup, and how it ended.
@@ -96,17 +95,9 @@ pub(super) struct Summary {
     pub error: Option<String>,
 }
 
-const HEAD: Style = AnsiColor::Cyan.on_default().bold();
-const GOOD: Style = AnsiColor::Green.on_default().bold();
-const BAD: Style = AnsiColor::Red.on_default().bold();
-
 /// A paragraph: a bold head, then text.
 fn paragraph(head: &str, text: &str) -> String {
     format!("{HEAD}{head:<13}{HEAD:#}{text}")
-}
-
-fn counted(number: u32, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn milliseconds(microseconds: u64) -> String {
@@ -124,7 +115,7 @@ impl Event for Step {
                 paragraph("open", &format!("wskclient.sys {driver} {place}"))
             }
             Self::Startup { provider, version, references, .. } => {
-                paragraph("startup", &format!("{provider} {version}, {}", counted(*references, "reference")))
+                paragraph("startup", &format!("{provider} {version}, {}", counted((*references).into(), "reference")))
             }
             Self::Listen { address } => {
                 paragraph("listen", &format!("a kernel socket on {address}, an accept pending"))
@@ -147,7 +138,7 @@ impl Event for Step {
                 "cleanup",
                 &format!(
                     "{} left; {sockets} sockets and {pending} pending requests as before, {cancelled} cancelled",
-                    counted(*references, "reference")
+                    counted((*references).into(), "reference")
                 ),
             ),
             Self::Receive { bytes, place } => paragraph(
@@ -162,7 +153,11 @@ impl Event for Step {
             }
             Self::Restart { startup_us, references } => paragraph(
                 "restart",
-                &format!("startup at once, in {}; {}", milliseconds(*startup_us), counted(*references, "reference")),
+                &format!(
+                    "startup at once, in {}; {}",
+                    milliseconds(*startup_us),
+                    counted((*references).into(), "reference")
+                ),
             ),
             Self::Echo { bytes, crc32, echo_us } => paragraph(
                 "echo",

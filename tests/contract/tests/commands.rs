@@ -1,0 +1,111 @@
+//! `wskctl` as a user runs it, on the real `.sys` in the lab: what it says, how it ends, and that what it says is documented.
+//!
+//! `cargo lab test` builds the program and says where it is (`WSKCTL`).
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+use serde_json::Value;
+use std::{
+    collections::BTreeSet,
+    env,
+    process::{Command, Output},
+};
+
+fn command(arguments: &[&str]) -> Command {
+    let program = env::var_os("WSKCTL").expect("WSKCTL names the program: run `cargo lab test --lab`");
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
+}
+
+fn wskctl(arguments: &[&str]) -> Output {
+    command(arguments).output().expect("wskctl runs")
+}
+
+/// The objects that a command writes with `--format json`. It must end well.
+fn objects(arguments: &[&str]) -> Vec<Value> {
+    let output = command(arguments).args(["--format", "json"]).output().expect("wskctl runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?} ends with {}: {errors}", output.status);
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))).collect()
+}
+
+/// Every event that `wskctl help json` documents, with the words of its description.
+fn documented() -> Vec<(String, BTreeSet<String>)> {
+    let text = String::from_utf8(wskctl(&["help", "json"]).stdout).expect("UTF-8");
+    let mut events: Vec<(String, BTreeSet<String>)> = Vec::new();
+    for line in text.lines() {
+        let indent = line.len() - line.trim_start().len();
+        let words = || line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
+        let Some(first) = words().next() else { continue };
+        if indent < 4 {
+            events.push((first.to_owned(), words().skip(1).map(str::to_owned).collect()));
+        } else if let Some((_, fields)) = events.last_mut() {
+            fields.extend(words().map(str::to_owned));
+        }
+    }
+    events
+}
+
+/// Names that stand for each of many: kinds of requests, providers.
+fn is_a_name_of_many(path: &str) -> bool {
+    ["references", "requests", "taken_per_second"].contains(&path)
+}
+
+fn fields(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(map) => {
+            for (name, value) in map {
+                if !is_a_name_of_many(path) {
+                    found.insert(name.clone());
+                }
+                fields(value, name, found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| fields(item, "", found)),
+        _ => {}
+    }
+}
+
+fn assert_documented(objects: &[Value]) {
+    let documented = documented();
+    for object in objects {
+        let event = object["event"].as_str().expect("each object has an event");
+        let mut seen = BTreeSet::new();
+        fields(object, "", &mut seen);
+        seen.remove("event");
+        let known = documented.iter().filter(|(name, _)| name == event).any(|(_, fields)| seen.is_subset(fields));
+        assert!(known, "`wskctl help json` does not document {event} with {seen:?}");
+    }
+}
+
+#[test]
+fn every_object_that_a_command_writes_is_documented() {
+    for arguments in
+        [&["status"][..], &["status", "--watch", "0.1", "--times", "2"], &["demo"], &["hold", "--seconds", "0"]]
+    {
+        let objects = objects(arguments);
+        assert!(!objects.is_empty(), "{arguments:?}");
+        assert_documented(&objects);
+    }
+    let output = wskctl(&["--format", "json", "--driver", "no-such-file.sys", "status"]);
+    assert_documented(&[serde_json::from_slice(&output.stdout).expect("an error is an object")]);
+}
+
+#[test]
+fn a_watch_shows_the_status_as_often_as_it_is_told_to() {
+    let shown = objects(&["status", "--watch", "0.1", "--times", "3"]);
+    assert_eq!(shown.len(), 3);
+    assert!(shown.iter().all(|object| object["event"] == "status"));
+    assert!(shown[0]["taken_per_second"].is_null());
+    // Each status asks for the version and the ledger: the watch sees its own requests.
+    assert!(shown[2]["taken_per_second"]["ledger"].as_f64().expect("a rate") > 0.0);
+}
+
+#[test]
+fn a_person_sees_no_escape_sequence_where_the_output_is_no_terminal() {
+    let output = wskctl(&["status", "--watch", "0.1", "--times", "2"]);
+    assert!(output.status.success() && !output.stdout.contains(&0x1B));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert_eq!(text.matches("not registered as a WSK client").count(), 2, "{text}");
+}

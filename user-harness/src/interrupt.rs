@@ -1,0 +1,58 @@
+//! Ctrl-C: noticed once for the whole process, asked for by whoever works long.
+
+use crate::Error;
+use std::{
+    sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Whether the user wants the command to end. Copies are the same.
+#[derive(Clone, Copy)]
+pub(crate) struct Interrupt(&'static Shared);
+
+#[derive(Default)]
+struct Shared {
+    pressed: Mutex<bool>,
+    told: Condvar,
+}
+
+impl Shared {
+    fn pressed(&self) -> MutexGuard<'_, bool> {
+        self.pressed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Interrupt {
+    /// Watches from now on: Ctrl-C (or a request to end the process) no longer ends it by itself.
+    ///
+    /// # Errors
+    /// The system does not let this process watch.
+    pub fn watch() -> Result<Self, Error> {
+        static SHARED: OnceLock<Result<Shared, String>> = OnceLock::new();
+        let shared = SHARED.get_or_init(|| {
+            let press = || {
+                if let Some(Ok(shared)) = SHARED.get() {
+                    *shared.pressed() = true;
+                    shared.told.notify_all();
+                }
+            };
+            ctrlc::set_handler(press).map(|()| Shared::default()).map_err(|error| error.to_string())
+        });
+        let failed = |why: &String| Error::host("watch for Ctrl-C", std::io::Error::other(why.clone()));
+        shared.as_ref().map(Self).map_err(failed)
+    }
+
+    /// Waits up to `timeout` for Ctrl-C, and tells whether it was pressed.
+    pub fn wait(self, timeout: Duration) -> bool {
+        let until = Instant::now() + timeout;
+        let mut pressed = self.0.pressed();
+        while !*pressed {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            pressed = self.0.told.wait_timeout(pressed, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *pressed
+    }
+}
