@@ -56,7 +56,7 @@ pub(crate) struct Global {
     /// The lab's seed: the same seed makes the same choices
     #[arg(long, value_name = "N", default_value_t = 1, global = true)]
     pub seed: u64,
-    /// In the lab: shows the driver's ETW events, on standard error, at the end
+    /// In the lab: shows the driver's ETW events on standard error at the end
     #[arg(long, global = true)]
     pub trace: bool,
 }
