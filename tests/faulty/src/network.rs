@@ -1,4 +1,6 @@
 //! A WSK client in few words: registration, sockets at 127.0.0.1, and calls that wait for their IRP.
+//!
+//! [`client`] and [`indicated`] make a driver of the few lines that are wrong.
 
 use crate::prelude::*;
 use core::ffi::c_void;
@@ -293,3 +295,79 @@ pub fn blank() -> sys::Registration {
     // SAFETY: zero is valid for integers and pointers.
     unsafe { zeroed() }
 }
+
+/// An IRP of the driver's own that nobody waits for.
+pub fn lost_irp() -> *mut IRP {
+    own_irp(reclaim, null_mut())
+}
+
+/// A driver whose request does the given, with a captured provider; with a socket; or with a connection and memory to send.
+#[collapse_debuginfo(yes)]
+macro_rules! client {
+    (|$network:ident| $body:block) => {
+        client!(device, |$network| $body);
+    };
+    ($device:ident, |$network:ident| $body:block) => {
+        pub const FAULT: Fault = Fault { request, ..CORRECT };
+
+        extern "C" fn request($device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+            let $network = &mut state($device).network;
+            $network.start();
+            $body
+            complete(irp, SUCCESS, 0)
+        }
+    };
+    (socket |$socket:ident| $body:block) => {
+        client!(|network| {
+            let $socket = network.socket(sys::FLAG_CONNECTION_SOCKET);
+            $body
+        });
+    };
+    (connection |$socket:ident $(, $memory:ident)?| $body:block) => {
+        client!(connection device, |$socket $(, $memory)?| $body);
+    };
+    (connection $device:ident, |$socket:ident $(, $memory:ident)?| $body:block) => {
+        client!($device, |network| {
+            let ($socket, _) = network.connection();
+            $(let mut $memory = Memory::new(4);)?
+            $body
+        });
+    };
+}
+
+/// A driver whose callback is indicated data on a connection, and what its request does once [`told`].
+#[collapse_debuginfo(yes)]
+macro_rules! indicated {
+    ($callback:ident, |$state:ident, $socket:ident| $body:block) => {
+        pub const FAULT: Fault = Fault { request, ..CORRECT };
+
+        static CALLBACKS: sys::ClientConnectionDispatch = sys::ClientConnectionDispatch {
+            receive_event: Some($callback),
+            disconnect_event: None,
+            send_backlog_event: None,
+        };
+
+        extern "C" fn request(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+            let $state = state(device);
+            KeInitializeEvent(&raw mut $state.event, 0, 0);
+            $state.network.start();
+            let context: *mut State = $state;
+            let ($socket, peer) = $state.network.indicated(context.cast(), &CALLBACKS);
+            $state.slot = $socket as usize;
+            send_some(peer);
+            wait(&raw mut $state.event);
+            $body
+            complete(irp, SUCCESS, 0)
+        }
+    };
+}
+
+/// Has the request of [`indicated`] go on; the socket that the callback is of.
+pub fn told(context: *mut c_void) -> *mut sys::Socket {
+    // SAFETY: the context is the device's state.
+    let state = unsafe { &mut *context.cast::<State>() };
+    KeSetEvent(&raw mut state.event, 0, 0);
+    state.slot as *mut sys::Socket
+}
+
+pub(crate) use {client, indicated};

@@ -27,6 +27,8 @@ pub const CREATE: u8 = 0x00;
 pub const INTERNAL_DEVICE_CONTROL: u8 = 0x0f;
 /// `SL_INVOKE_ON_CANCEL | SL_INVOKE_ON_SUCCESS | SL_INVOKE_ON_ERROR`.
 pub const INVOKE_ALWAYS: u8 = 0xe0;
+/// `SL_INVOKE_ON_SUCCESS`.
+pub const INVOKE_ON_SUCCESS: u8 = 0x40;
 
 pub type Dispatch = unsafe extern "C" fn(*mut DEVICE_OBJECT, *mut IRP) -> NTSTATUS;
 pub type Unload = unsafe extern "C" fn(*mut DRIVER_OBJECT);

@@ -145,12 +145,19 @@ pub(crate) fn driver_any(function: usize, arguments: &[usize]) -> Result<usize, 
     let thread = this();
     let running = &thread.shared().routine;
     let outer = running.load(Ordering::Relaxed);
+    let call = (thread.caller.get(), thread.stack.get(), thread.start.get());
     running.store(function, Ordering::Relaxed);
     thread.depth.set(thread.depth.get() + 1);
     // SAFETY: the driver registered `function` for this role, whose arguments these are.
     let outcome = unsafe { enter(function, &all) };
     thread.depth.set(thread.depth.get() - 1);
     running.store(outer, Ordering::Relaxed);
+    if outcome.is_ok() {
+        // The call into the kernel that this was part of goes on.
+        thread.caller.set(call.0);
+        thread.stack.set(call.1);
+        thread.start.set(call.2);
+    }
     thread.place.set(function);
     outcome
 }

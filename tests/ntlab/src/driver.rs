@@ -309,15 +309,17 @@ impl Shared {
         live.extend(irp::live_of_driver());
         live.extend(machine.services.live());
         if !live.is_empty() {
-            let message = format!("{when} and left {}", live.join("; "));
+            let what: Vec<&str> = live.iter().map(String::as_str).filter(|line| !line.starts_with(' ')).collect();
+            let message = format!("{when} and left {}", what.join("; "));
             return Err(rules::record(&rules::LIVE_AT_UNLOAD, message, live));
         }
         machine.etw.check_unload()?;
         machine.wsk.check_unload()?;
         let leaks = machine.pool.leaks();
         if !leaks.is_empty() {
-            let message = format!("{when} and left pool: {}", leaks.join("; "));
-            return Err(rules::record(&rules::POOL_LEAK, message, leaks));
+            let heads: Vec<&str> = leaks.iter().filter_map(|lines| lines.first()).map(String::as_str).collect();
+            let message = format!("{when} and left pool: {}", heads.join("; "));
+            return Err(rules::record(&rules::POOL_LEAK, message, leaks.into_iter().flatten().collect()));
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use crate::irql;
 use crate::memory::{Access, Region};
 use crate::rules;
 use crate::thread::{CALLS, this};
+use crate::unwind::Start;
 
 /// Something that a driver can import.
 #[repr(C)]
@@ -71,6 +72,7 @@ global_asm!(
     "mov rcx, r10",
     "mov rdx, [rsp + 72]",
     "lea r8, [rsp + 72]",
+    "mov r9, rbp",
     "call {note}",
     "add rsp, 32",
     "pop r10",
@@ -87,10 +89,11 @@ unsafe extern "C" {
     fn ntlab_gate();
 }
 
-extern "win64" fn note_call(export: &'static Export, caller: usize, stack: usize) {
+extern "win64" fn note_call(export: &'static Export, caller: usize, stack: usize, base: usize) {
     let thread = this();
     thread.caller.set(caller);
     thread.stack.set(stack);
+    thread.start.set(Start { instruction: caller, stack: stack + 8, base });
     thread.place.set(0);
     let count = thread.call_count.get();
     thread.calls[count % CALLS].set(export);

@@ -1,7 +1,7 @@
 //! Faults in driver code become violations.
 //!
-//! The signal handler only moves the thread: it has it continue in [`landing`], on the part of its stack that is given up
-//! anyway, where ordinary code can tell what was touched and escape. Faults of threads that run no driver code go to
+//! The signal handler only moves the thread: it has it continue in [`landing`], on the part of its stack below the driver's
+//! frames, where ordinary code can tell what was touched and escape. Faults of threads that run no driver code go to
 //! whoever handled them before.
 
 use std::cell::Cell;
@@ -12,6 +12,7 @@ use libc::{c_int, c_void, siginfo_t, ucontext_t};
 use crate::call;
 use crate::rules;
 use crate::thread::this;
+use crate::unwind::Start;
 
 /// What the handler saw.
 #[derive(Debug, Clone, Copy)]
@@ -65,14 +66,22 @@ fn set_register(context: &mut ucontext_t, register: c_int, value: usize) {
     context.uc_mcontext.gregs[register.cast_unsigned() as usize] = (value as u64).cast_signed();
 }
 
+/// What driver code may use of a stack before its frames are given up.
+const DEEPEST: usize = 256 << 10;
+
 /// Has the thread continue in `routine`, on the stack below its innermost recovery point.
 fn redirect(context: &mut ucontext_t, rsp: usize, routine: extern "C" fn() -> !) {
     let thread = this();
     // SAFETY: null, or the machine for which this thread runs, which outlives that.
     let machine = unsafe { thread.machine.get().as_ref() };
     if machine.is_some_and(|machine| machine.in_driver(register(context, libc::REG_RIP))) {
-        thread.stack.set(register(context, libc::REG_RSP));
+        let (instruction, stack) = (register(context, libc::REG_RIP), register(context, libc::REG_RSP));
+        thread.stack.set(stack);
+        thread.start.set(Start { instruction, stack, base: register(context, libc::REG_RBP) });
     }
+    // Below the driver's frames, which are still to be looked at, unless its stack pointer is none of this stack.
+    let now = register(context, libc::REG_RSP);
+    let rsp = if now < rsp && rsp - now < DEEPEST { now } else { rsp };
     set_register(context, libc::REG_RSP, ((rsp - 512) & !15) - 8);
     set_register(context, libc::REG_RIP, routine as *const () as usize);
     let flags = register(context, libc::REG_EFL) & !0x400; // direction: up

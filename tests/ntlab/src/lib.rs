@@ -47,6 +47,7 @@ mod symbols;
 mod system_thread;
 mod thread;
 mod timer;
+mod unwind;
 mod watchdog;
 mod work;
 

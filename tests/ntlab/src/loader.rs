@@ -34,6 +34,8 @@ pub(crate) struct Image {
     /// The file it came from.
     pub(crate) path: PathBuf,
     pub(crate) entry: usize,
+    /// The function table (`.pdata`), as (address, length).
+    pub(crate) functions: (usize, usize),
     /// Sections that are discarded after initialization, as (address, length).
     discardable: Vec<(usize, usize)>,
 }
@@ -81,7 +83,12 @@ impl Image {
             return Err(bad(&format!("its entry point ({entry:#x}) lies outside of the image")));
         }
         let entry = base + entry;
-        Ok(Self { region, name: name.to_owned(), path: path.to_owned(), entry, discardable })
+        let table = file.data_directory(pe::IMAGE_DIRECTORY_ENTRY_EXCEPTION);
+        let table = table.map_or((0, 0), pe::ImageDataDirectory::address_range);
+        let (start, length) = (table.0 as usize, table.1 as usize);
+        let inside = start.checked_add(length).is_some_and(|end| end <= region.size());
+        let functions = if inside { (base + start, length / 12 * 12) } else { (0, 0) };
+        Ok(Self { region, name: name.to_owned(), path: path.to_owned(), entry, functions, discardable })
     }
 
     /// Drops the sections that are only needed by `DriverEntry`.

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use crate::call::{self, Stopped};
 use crate::rules::{Rule, Violation};
 use crate::thread::this;
+use crate::unwind::{Code, Stacks};
 use crate::{
     device, dispatcher, driver, etw, fault, irp, locks, nt, objects, pool, process, rules, services, symbols,
     system_thread, timer, watchdog, work, wsk,
@@ -77,8 +78,9 @@ pub(crate) struct Inner {
     deepest_stack: AtomicUsize,
     output: Mutex<Vec<String>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Code of the loaded drivers as (start, size), read by a signal handler.
-    images: [(AtomicUsize, AtomicUsize); MOST_IMAGES],
+    /// Code of the loaded drivers, read by a signal handler.
+    images: [Code; MOST_IMAGES],
+    pub(crate) stacks: Stacks,
     drivers: Mutex<Vec<Arc<driver::Shared>>>,
     pub(crate) irps: irp::Slab,
     pub(crate) pool: pool::Pool,
@@ -148,6 +150,7 @@ impl Machine {
             output: Mutex::default(),
             threads: Mutex::default(),
             images: Default::default(),
+            stacks: Stacks::default(),
             drivers: Mutex::default(),
             irps: irp::Slab::new(),
             pool: pool::Pool::new(),
@@ -314,20 +317,18 @@ impl Inner {
 
     /// Knows a driver.
     pub(crate) fn add_driver(&self, driver: &Arc<driver::Shared>) {
-        if let Some(image) = &driver.image {
-            let slot = self.images.iter().find(|slot| slot.1.load(Ordering::Relaxed) == 0);
-            if let Some((start, size)) = slot {
-                start.store(image.region.base(), Ordering::Relaxed);
-                size.store(image.region.size(), Ordering::Release);
-            }
+        if let Some(image) = &driver.image
+            && let Some(slot) = self.images.iter().find(|slot| slot.is_free())
+        {
+            slot.set(image.region.base(), image.region.size(), image.functions);
         }
         self.drivers.lock().push(Arc::clone(driver));
     }
 
     /// Takes an image out of those whose code runs.
     pub(crate) fn forget_image(&self, base: usize) {
-        if let Some((_, size)) = self.images.iter().find(|slot| slot.0.load(Ordering::Relaxed) == base) {
-            size.store(0, Ordering::Relaxed);
+        for slot in &self.images {
+            slot.forget(base);
         }
     }
 
@@ -338,9 +339,12 @@ impl Inner {
 
     /// Whether `address` is code of a loaded driver. Called by a signal handler.
     pub(crate) fn in_driver(&self, address: usize) -> bool {
-        self.images
-            .iter()
-            .any(|(start, size)| address.wrapping_sub(start.load(Ordering::Relaxed)) < size.load(Ordering::Relaxed))
+        self.code_of(address).is_some()
+    }
+
+    /// The driver's code that `address` is in.
+    pub(crate) fn code_of(&self, address: usize) -> Option<&Code> {
+        self.images.iter().find(|code| code.contains(address))
     }
 
     /// A code address, for messages: by image and offset when it is in a driver.
@@ -381,11 +385,21 @@ impl Inner {
         (&rules::ACCESS_VIOLATION, what, Vec::new())
     }
 
-    /// Return addresses into drivers on the stack between `from` and `to`.
-    pub(crate) fn stack(&self, from: usize, to: usize) -> Vec<String> {
+    /// The driver's frames, the innermost first: unwound, or, where that leads nowhere, what looks like return addresses.
+    pub(crate) fn stack(&self) -> Vec<String> {
+        let frames = self.frames();
+        if frames.as_slice().len() > 1 {
+            return frames.as_slice().iter().map(|&address| self.describe_code(address)).collect();
+        }
+        self.search_stack()
+    }
+
+    /// Words on the stack, from the driver's last call up to where the lab called it, that may be return addresses.
+    fn search_stack(&self) -> Vec<String> {
         const MOST: usize = 24;
-        let mut lines = Vec::new();
-        if !from.is_multiple_of(8) || from == 0 || to <= from || to - from > 1 << 20 {
+        let (thread, mut lines) = (this(), Vec::new());
+        let (from, to) = (thread.stack.get(), thread.stack_end());
+        if thread.depth.get() == 0 || !from.is_multiple_of(8) || from == 0 || to <= from || to - from > 1 << 20 {
             return lines;
         }
         for at in (from..to).step_by(8) {

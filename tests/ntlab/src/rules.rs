@@ -97,19 +97,16 @@ pub(crate) fn record(rule: &'static Rule, message: impl Into<String>, history: V
             unsafe { export.as_ref() }.map(|export| export.name.to_owned())
         })
         .collect();
-    let frame = thread.frame.get();
-    // SAFETY: null or the innermost recovery point of this thread, which is on its stack.
-    let top = unsafe { frame.as_ref() }.map_or(0, |frame| frame.rsp);
     let place = Some(thread.place.get()).filter(|&place| machine.in_driver(place));
     let place = place.map(|place| machine.describe_code(place));
     // Once driver code has returned, what it left on the stack says nothing.
-    let stack = if thread.depth.get() == 0 { Vec::new() } else { machine.stack(thread.stack.get(), top) };
+    let stack = machine.stack();
     machine.violated(Violation {
         rule,
         message: message.into(),
         history,
         calls,
-        stack: place.into_iter().chain(stack).collect(),
+        stack: place.into_iter().filter(|place| stack.first() != Some(place)).chain(stack.iter().cloned()).collect(),
         irql: thread.irql.get(),
         symbols: machine.symbols(),
     })

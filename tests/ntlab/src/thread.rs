@@ -11,6 +11,7 @@ use crate::call::Frame;
 use crate::exports::Export;
 use crate::machine::Inner;
 use crate::nt::PVOID;
+use crate::unwind::Start;
 
 /// How a spin lock was taken; it is released the same way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub(crate) struct Thread {
     pub(crate) caller: Cell<usize>,
     /// The driver's stack pointer at that call.
     pub(crate) stack: Cell<usize>,
+    /// From where the driver's stack is unwound: that call, or the instruction that faulted.
+    pub(crate) start: Cell<Start>,
     /// Driver code that ran last, when it is no call into the kernel that shows it: the routine that returned, or the
     /// instruction that faulted; 0 otherwise.
     pub(crate) place: Cell<usize>,
@@ -126,6 +129,7 @@ impl Thread {
             held_count: Cell::new(0),
             caller: Cell::new(0),
             stack: Cell::new(0),
+            start: Cell::new(Start { instruction: 0, stack: 0, base: 0 }),
             place: Cell::new(0),
             calls: [const { Cell::new(null()) }; CALLS],
             call_count: Cell::new(0),

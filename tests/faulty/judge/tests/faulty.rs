@@ -68,3 +68,15 @@ fn a_place_in_the_report_has_function_file_and_line() {
     let place = own.unwrap_or_else(|| panic!("{places:?}"));
     assert!(place.function.contains("double_completion") && place.line == 9, "{place}");
 }
+
+#[test]
+fn a_leak_is_reported_with_the_stack_that_allocated_it() {
+    let report = run(&image(), "PoolLeak").expect("it is in the image");
+    let text = report.to_string();
+    let line_of = |function: &str, how: &str| {
+        let names = |line: &&str| line.contains(function) && line.contains("faults/pool_leak.rs:");
+        text.lines().find(|line| line.contains(how) && names(line))
+    };
+    assert!(line_of("pool_leak::forget", "'Flty' 2 blocks, 200 bytes, allocated by").is_some(), "{text}");
+    assert!(line_of("pool_leak::request", "  called by").is_some(), "{text}");
+}

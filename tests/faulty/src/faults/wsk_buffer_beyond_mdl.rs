@@ -1,16 +1,9 @@
 //! Sends more bytes than the MDL describes.
 
-use crate::network::{Memory, own_irp, start_send};
+use crate::network::{Memory, client, lost_irp, start_send};
 use crate::prelude::*;
 
-pub const FAULT: Fault = Fault { request, ..CORRECT };
-
-extern "C" fn request(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    let network = &mut state(device).network;
-    network.start();
-    let (socket, _) = network.connection();
-    let mut memory = Memory::new(4);
+client!(connection |socket, memory| {
     memory.buffer.length = 5;
-    start_send(socket, &mut memory, own_irp(reclaim, null_mut()));
-    complete(irp, SUCCESS, 0)
-}
+    start_send(socket, &mut memory, lost_irp());
+});

@@ -1,7 +1,7 @@
 //! Closes a socket while another thread is inside a send on it.
 
 use core::ffi::c_void;
-use crate::network::{Memory, own_irp, start_close, start_send};
+use crate::network::{Memory, lost_irp, own_irp, start_close, start_send};
 use crate::prelude::*;
 
 pub const FAULT: Fault = Fault { request, ..CORRECT };
@@ -19,7 +19,7 @@ extern "C" fn closer(context: *mut c_void) {
     // SAFETY: the context is the device's state.
     let state = unsafe { &mut *context.cast::<State>() };
     wait(&raw mut state.event);
-    start_close(state.slot as *mut wsk::sys::Socket, own_irp(reclaim, null_mut()));
+    start_close(state.slot as *mut wsk::sys::Socket, lost_irp());
     KeSetEvent(&raw mut state.other_event, 0, 0);
 }
 

@@ -1,16 +1,10 @@
 //! Closes a socket twice.
 
-use crate::network::close;
+use crate::network::{client, close};
 use crate::prelude::*;
 use wsk::sys;
 
-pub const FAULT: Fault = Fault { request, ..CORRECT };
-
-extern "C" fn request(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    let network = &mut state(device).network;
-    network.start();
-    let socket = network.socket(sys::FLAG_CONNECTION_SOCKET);
+client!(socket |socket| {
     close(socket);
     close(socket);
-    complete(irp, SUCCESS, 0)
-}
+});

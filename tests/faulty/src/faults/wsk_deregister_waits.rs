@@ -1,12 +1,8 @@
 //! Deregisters before it released the provider.
 
+use crate::network::client;
 use crate::prelude::*;
 
-pub const FAULT: Fault = Fault { request, ..CORRECT };
-
-extern "C" fn request(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    let network = &mut state(device).network;
-    network.start();
+client!(|network| {
     network.deregister();
-    complete(irp, SUCCESS, 0)
-}
+});

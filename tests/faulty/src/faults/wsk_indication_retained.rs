@@ -1,17 +1,9 @@
 //! Closes a socket of which it retains received data.
 
 use core::ffi::c_void;
-use crate::network::{close, send_some};
+use crate::network::{close, indicated, send_some, told};
 use crate::prelude::*;
 use wsk::sys;
-
-pub const FAULT: Fault = Fault { request, ..CORRECT };
-
-static CALLBACKS: sys::ClientConnectionDispatch = sys::ClientConnectionDispatch {
-    receive_event: Some(received),
-    disconnect_event: None,
-    send_backlog_event: None,
-};
 
 unsafe extern "win64" fn received(
     context: *mut c_void,
@@ -20,21 +12,10 @@ unsafe extern "win64" fn received(
     _: usize,
     _: *mut usize,
 ) -> NTSTATUS {
-    // SAFETY: the context is the device's state.
-    let state = unsafe { &mut *context.cast::<State>() };
-    KeSetEvent(&raw mut state.event, 0, 0);
+    told(context);
     PENDING
 }
 
-extern "C" fn request(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    let state = state(device);
-    KeInitializeEvent(&raw mut state.event, 0, 0);
-    state.network.start();
-    let context: *mut State = state;
-    let (socket, peer) = state.network.indicated(context.cast(), &CALLBACKS);
-    state.slot = socket as usize;
-    send_some(peer);
-    wait(&raw mut state.event);
+indicated!(received, |state, socket| {
     close(socket);
-    complete(irp, SUCCESS, 0)
-}
+});

@@ -85,6 +85,8 @@ pub(crate) struct Header {
     owner: Cell<Owner>,
     finish: Cell<Option<(Finish, usize)>>,
     stack_size: Cell<i8>,
+    /// The stack that allocated it, for a driver's own.
+    allocated_by: Cell<u32>,
     log: Mutex<Log>,
 }
 const _: () = assert!(size_of::<Header>() <= HEADER_SIZE);
@@ -102,6 +104,7 @@ impl Header {
             owner: Cell::new(Owner::Manager),
             finish: Cell::new(None),
             stack_size: Cell::new(0),
+            allocated_by: Cell::new(0),
             log: Mutex::new(Log { events: [NONE; EVENTS], count: 0 }),
         }
     }
@@ -208,6 +211,9 @@ pub(crate) fn allocate(stack_size: i8, owner: Owner, finish: Option<(Finish, usi
         header.owner.set(owner);
         header.finish.set(finish);
         header.stack_size.set(stack_size);
+        if owner == Owner::Driver {
+            header.allocated_by.set(machine.note_stack());
+        }
         header.set_state(State::Live);
         header.note("allocated by", this().caller.get());
     }
@@ -234,12 +240,12 @@ pub(crate) fn events(irp: *const IRP) -> Vec<String> {
     header(irp).map_or_else(Vec::new, Header::history)
 }
 
-/// IRPs that drivers allocated and have not freed, one line each.
+/// IRPs that drivers allocated and have not freed: a line, and one more for each further frame that allocated it.
 pub(crate) fn live_of_driver() -> Vec<String> {
-    let mut live = Vec::new();
-    machine::current().irps.each(|irp, header| {
+    let (machine, mut live) = (machine::current(), Vec::new());
+    machine.irps.each(|irp, header| {
         if header.owner.get() == Owner::Driver && header.state().0 != State::Free {
-            live.push(format!("IRP {irp:p}: {}", header.history().join(", ")));
+            live.extend(machine.describe_calls(&format!("IRP {irp:p} allocated by"), header.allocated_by.get()));
         }
     });
     live

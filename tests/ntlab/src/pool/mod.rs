@@ -49,6 +49,9 @@ pub(crate) struct Kind {
     pub(crate) internal: bool,
 }
 
+/// The stack of what the kernel allocated for itself.
+const NOBODY: u32 = u32::MAX;
+
 const FREE: u32 = 0;
 const LIVE: u32 = 1;
 const FREED: u32 = 2;
@@ -60,8 +63,9 @@ struct Block {
     tag: Cell<u32>,
     address: Cell<usize>,
     size: Cell<usize>,
-    caller: Cell<usize>,
-    freed_by: Cell<usize>,
+    /// Stacks that allocated and freed it, as `Stacks` numbers them.
+    allocated_by: Cell<u32>,
+    freed_by: Cell<u32>,
     kind: Cell<Kind>,
     thread: Cell<u32>,
     age: Cell<u32>,
@@ -90,8 +94,8 @@ impl Block {
         self.tag.set(tag);
         self.address.set(address);
         self.size.set(size);
-        self.caller.set(thread.caller.get());
-        self.freed_by.set(0);
+        self.allocated_by.set(if kind.internal { NOBODY } else { machine::current().note_stack() });
+        self.freed_by.set(NOBODY);
         self.kind.set(kind);
         self.thread.set(thread.shared().tid.load(Ordering::Relaxed).cast_unsigned());
         self.age.set(age());
@@ -102,7 +106,7 @@ impl Block {
     fn dies(&self) -> bool {
         let was_live = self.state.compare_exchange(LIVE, FREED, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if was_live {
-            self.freed_by.set(this().caller.get());
+            self.freed_by.set(if self.kind.get().internal { NOBODY } else { machine::current().note_stack() });
             self.freed_age.set(age());
         }
         was_live
@@ -110,21 +114,20 @@ impl Block {
 
     fn history(&self) -> Vec<String> {
         let machine = machine::current();
-        let mut lines = vec![format!(
-            "{:>9.3}s block {:#x}, {} bytes, tag {}: allocated by {} (thread {})",
-            f64::from(self.age.get()) / 1e3,
-            self.address.get(),
-            self.size.get(),
-            tag_text(self.tag.get()),
-            machine.describe_code(self.caller.get()),
-            self.thread.get(),
-        )];
+        let mut lines = machine.describe_calls(
+            &format!(
+                "{:>9.3}s block {:#x}, {} bytes, tag {}, thread {}: allocated by",
+                f64::from(self.age.get()) / 1e3,
+                self.address.get(),
+                self.size.get(),
+                tag_text(self.tag.get()),
+                self.thread.get(),
+            ),
+            self.allocated_by.get(),
+        );
         if self.state.load(Ordering::Acquire) == FREED {
-            lines.push(format!(
-                "{:>9.3}s freed by {}",
-                f64::from(self.freed_age.get()) / 1e3,
-                machine.describe_code(self.freed_by.get())
-            ));
+            let what = format!("{:>9.3}s freed by", f64::from(self.freed_age.get()) / 1e3);
+            lines.extend(machine.describe_calls(&what, self.freed_by.get()));
         }
         lines
     }
@@ -301,18 +304,18 @@ impl Pool {
         self.slab.each_live(visit);
     }
 
-    /// What the driver has not freed, one line for each tag and caller.
-    pub(crate) fn leaks(&self) -> Vec<String> {
-        let mut sums: BTreeMap<(u32, usize), (usize, usize)> = BTreeMap::new();
+    /// What the driver has not freed: for each tag and allocating stack a line, and one more for each further frame.
+    pub(crate) fn leaks(&self) -> Vec<Vec<String>> {
+        let mut sums: BTreeMap<(u32, u32), (usize, usize)> = BTreeMap::new();
         self.each_live(|block| {
-            let sum = sums.entry((block.tag.get(), block.caller.get())).or_default();
+            let sum = sums.entry((block.tag.get(), block.allocated_by.get())).or_default();
             *sum = (sum.0 + 1, sum.1 + block.size.get());
         });
         let machine = machine::current();
         sums.into_iter()
-            .map(|((tag, caller), (blocks, bytes))| {
-                let caller = machine.describe_code(caller);
-                format!("{} {blocks} blocks, {bytes} bytes, allocated by {caller}", tag_text(tag))
+            .map(|((tag, stack), (blocks, bytes))| {
+                machine
+                    .describe_calls(&format!("{} {blocks} blocks, {bytes} bytes, allocated by", tag_text(tag)), stack)
             })
             .collect()
     }
