@@ -12,6 +12,6 @@ extern "C" fn request(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
 }
 
 extern "C" fn unload(driver: *mut DRIVER_OBJECT) {
-    KeFlushQueuedDpcs();
+    state(device_of(driver)).trace = 0;
     crate::unload(driver);
 }

@@ -4,6 +4,7 @@ use crate::prelude::*;
 
 pub const FAULT: Fault = Fault { request, ..CORRECT };
 
-extern "C" fn request(_: *mut DEVICE_OBJECT, _: *mut IRP) -> NTSTATUS {
+extern "C" fn request(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
+    set_status(irp, SUCCESS, 0);
     SUCCESS
 }
