@@ -69,7 +69,7 @@ pub fn issue_waiting(socket: &Ref<Socket>, _: Passive) {
 fn issue(listener: &Socket, mut irp: Irp) {
     let reserved = match Socket::try_new(listener.client(), Spec { role: Role::Connection, ..*listener.spec() }) {
         Ok(reserved) => reserved,
-        Err(status) => return fail(listener, irp, status),
+        Err(status) => return fail(listener, irp, ended_by_teardown(status)),
     };
     let (operation, wsk) = match listener.begin(Kind::Accept, &irp, |_| Ok(())) {
         Ok(begun) => begun,
@@ -87,6 +87,11 @@ fn issue(listener: &Socket, mut irp: Irp) {
         _ => wsk::NOT_IMPLEMENTED,
     };
     outgoing.called(listener, status);
+}
+
+/// The accept was taken while the provider was up: if it is not any more, its teardown ends the accept (contract: CARD-3).
+fn ended_by_teardown(status: NTSTATUS) -> NTSTATUS {
+    if status == WsaError::NotInitialised.status() { WsaError::OperationAborted.status() } else { status }
 }
 
 /// Where WSK writes the addresses: in the reply, which is zeroed.

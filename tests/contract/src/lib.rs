@@ -63,6 +63,20 @@ impl Lab {
         }
     }
 
+    /// Starts the driver in a machine where a tenth of the calls into the kernel are delayed, so that threads meet everywhere. Each
+    /// `round` of a test has other choices.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn storm(round: u64) -> Self {
+        let seed = options().seed.wrapping_mul(1000).wrapping_add(round);
+        match lab::Lab::start_with(&image(), ntlab::Options { seed, delays: 100, ..options() }) {
+            Ok(lab) => Self { lab: Some(lab), processes: Rc::default() },
+            Err((error, _)) => panic!("{error}"),
+        }
+    }
+
     /// Starts the driver in a machine whose allocation number `index` fails; none if the driver does not start, as it may.
     ///
     /// # Panics

@@ -1,7 +1,11 @@
 //! Sockets with real peers, as most tests need them.
 
 use crate::PATIENCE;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::{
+    net::{TcpListener, TcpStream},
+    sync::atomic::{AtomicU16, Ordering},
+    time::Duration,
+};
 use wskctl::{
     Accepted, Client, Operation, Sent, Socket,
     abi::{Address, Provider, Role},
@@ -104,9 +108,33 @@ pub fn accepted(accept: &mut Operation<Accepted>, address: Address) -> Connectio
 pub fn stuck_send(socket: &Socket) -> Operation<Sent> {
     for _ in 0..16 {
         let mut send = socket.begin_send(vec![0x5A; 16 << 20]);
-        if send.completion(std::time::Duration::from_millis(300)).is_err() {
+        if send.completion(Duration::from_millis(300)).is_err() {
             return send;
         }
     }
     panic!("256 MiB are taken although the peer reads nothing")
+}
+
+/// A connect that nobody answers: the listener's queue is full. What fills the queue has to be kept.
+///
+/// # Panics
+/// The queue never gets full.
+#[must_use]
+pub fn stuck_connect(client: &Client, provider: Provider) -> (Socket, Operation<()>, Crowd) {
+    const MOST: usize = 5000;
+    const SOON: Duration = Duration::from_millis(150);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = listener.local_addr().expect("it has an address");
+    let callers: Vec<_> = (0..MOST).map_while(|_| TcpStream::connect_timeout(&address, SOON).ok()).collect();
+    assert!(callers.len() < MOST, "the queue takes everybody");
+    let socket = bound(client, provider);
+    let mut connect = socket.begin_connect(address.into());
+    assert!(connect.completion(SOON).is_err(), "the connect is answered");
+    (socket, connect, Crowd { _listener: listener, _callers: callers })
+}
+
+/// A listener whose queue is full.
+pub struct Crowd {
+    _listener: TcpListener,
+    _callers: Vec<TcpStream>,
 }

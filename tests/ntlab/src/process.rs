@@ -167,18 +167,33 @@ impl Shared {
     fn end(&self, machine: &Inner) -> Result<(), Stopped> {
         self.exiting.store(true, Ordering::SeqCst);
         let handles = std::mem::take(&mut *self.handles.lock());
+        self.end_requests(machine, &handles, request::of_process)?;
+        for handle in handles {
+            if handle.open.swap(false, Ordering::AcqRel) {
+                file::close_handle(machine, &self.context(), &handle.file)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// Cancels requests on the handles and waits for their end; `of` says which, by file and process.
+    fn end_requests(
+        &self,
+        machine: &Inner,
+        handles: &[Arc<HandleShared>],
+        of: fn(&File, u32) -> Vec<Arc<request::Shared>>,
+    ) -> Result<(), Stopped> {
         let since = Instant::now();
         loop {
-            let mut left = Vec::new();
-            for handle in &handles {
-                left.extend(request::of_process(&handle.file, self.id));
-            }
-            let Some(last) = left.last() else { break };
+            let left: Vec<_> = handles.iter().flat_map(|handle| of(&handle.file, self.id)).collect();
+            let Some(last) = left.last() else { return Ok(()) };
             for request in &left {
                 request.cancel(machine)?;
             }
             if since.elapsed() > machine.options.hang {
-                let message = format!("{} requests of a process that ends are not completed", left.len());
+                let message = format!("{} requests of a process or thread that ends are not completed", left.len());
                 return Err(rules::record(&rules::HANGS, message, last.history()));
             }
             last.wait(machine, LOOK);
@@ -186,12 +201,6 @@ impl Shared {
                 return Err(Stopped);
             }
         }
-        for handle in handles {
-            if handle.open.swap(false, Ordering::AcqRel) {
-                file::close_handle(machine, &self.context(), &handle.file)?;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -231,6 +240,13 @@ impl Process {
         let _ = self.machine.run(|| self.shared.end(&self.machine.inner));
     }
 
+    /// Ends the calling thread, as a thread of the process: what it has issued and is pending is cancelled and awaited.
+    pub fn exit_thread(&self) {
+        let handles = self.shared.handles.lock().clone();
+        // What was broken is in the machine's report.
+        let _ = self.machine.run(|| self.shared.end_requests(&self.machine.inner, &handles, request::of_this_thread));
+    }
+
     /// Ends the process from outside, whatever its threads do. For the driver it is the same as [`Process::exit`].
     pub fn kill(&self) {
         self.exit();
@@ -257,7 +273,16 @@ impl Handle {
     /// `CancelIoEx` for all requests of the process on the file; how many there were.
     #[must_use = "zero means ERROR_NOT_FOUND"]
     pub fn cancel_all(&self) -> usize {
-        let requests = request::of_process(self.file(), self.process().id);
+        self.cancel_each(&request::of_process(self.file(), self.process().id))
+    }
+
+    /// `CancelIo`: for those requests of the process on the file that the calling thread has issued; how many there were.
+    #[must_use = "zero means that there were none"]
+    pub fn cancel_own(&self) -> usize {
+        self.cancel_each(&request::of_this_thread(self.file(), self.process().id))
+    }
+
+    fn cancel_each(&self, requests: &[Arc<request::Shared>]) -> usize {
         let cancel =
             |request: &Arc<request::Shared>| self.machine.run(|| request.cancel(&self.machine.inner)).unwrap_or(false);
         requests.iter().filter(|request| cancel(request)).count()

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -173,6 +174,8 @@ pub(crate) struct Shared {
     /// Place among the file's requests; changed under their lock.
     index: AtomicUsize,
     process: u32,
+    /// The host's thread that stands for the one that issued it.
+    thread: ThreadId,
     buffers: Mutex<Buffers>,
     complete: AtomicBool,
     completion: Mutex<Option<Completion>>,
@@ -189,6 +192,13 @@ pub struct Request {
 /// Pending requests of one process on a file.
 pub(crate) fn of_process(file: &File, process: u32) -> Vec<Arc<Shared>> {
     file.requests.lock().iter().filter(|request| request.process == process).cloned().collect()
+}
+
+/// Of those, the ones that the calling thread has issued.
+pub(crate) fn of_this_thread(file: &File, process: u32) -> Vec<Arc<Shared>> {
+    let mut requests = of_process(file, process);
+    requests.retain(|request| request.thread == thread::current().id());
+    requests
 }
 
 impl Handle {
@@ -226,6 +236,7 @@ impl Handle {
             file: Arc::clone(self.file()),
             index: AtomicUsize::new(0),
             process: self.process().id(),
+            thread: thread::current().id(),
             buffers: Mutex::default(),
             complete: AtomicBool::new(false),
             completion: Mutex::new(None),

@@ -89,7 +89,10 @@ impl Inner {
         if self.phase == Phase::Connected {
             self.abort_connection(provider);
         }
-        self.host = None;
+        if let Some(host) = self.host.take() {
+            // It may be connecting: the peer's side perhaps has the connection already.
+            host.reset();
+        }
         self.phase = phase;
         self.events.inspecting.clear();
         self.events.inspected.clear();

@@ -227,3 +227,24 @@ fn requests_come_from_several_threads_at_once() {
     });
     clean(&bench.finish());
 }
+
+#[test]
+fn cancel_io_and_a_threads_end_take_the_requests_of_that_thread_only() {
+    let bench = Bench::new();
+    let pend = || bench.handle.ioctl(PEND, &[], Vec::new());
+    let kept = pend();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let cancelled = [pend(), pend()];
+            assert_eq!(bench.handle.cancel_own(), 2);
+            assert!(cancelled.iter().all(Request::is_complete));
+            let ended = pend();
+            bench.process.exit_thread();
+            assert_eq!(ended.take().status, NtStatus::CANCELLED);
+        });
+    });
+    assert!(!kept.is_complete());
+    assert_eq!(bench.handle.cancel_own(), 1);
+    assert_eq!(kept.take().status, NtStatus::CANCELLED);
+    clean(&bench.finish());
+}

@@ -1,0 +1,318 @@
+//! Things that happen at once: each race in many rounds, with delays in a tenth of the kernel's calls, from the seed.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+use contract::{
+    APPLICATION, Lab, PATIENCE, TRANSPORT, VERSION,
+    abi::{Kind, Provider, Role, WsaError},
+    check::{STATUS_CANCELLED, cancelled, deregistered, fails, nothing_held},
+    eventually, started,
+    traffic::{Connection, any, connected, connected_to, listening, stuck_connect},
+};
+use std::{sync::Barrier, thread};
+use wskctl::{
+    Client, Operation, Reply, Socket,
+    device::Completion,
+    peer::{Ending, Listener, Peer},
+};
+
+/// How often each race is run.
+const ROUNDS: u64 = 40;
+
+/// Ends once, cancelled with nothing or with `length` bytes. Whether with the bytes.
+#[track_caller]
+fn cancelled_or<R: Reply>(operation: &mut Operation<R>, length: usize) -> bool {
+    let Completion { status, information, .. } = operation.completion(PATIENCE).expect("it ends");
+    match (status, information) {
+        (0, moved) if moved == length => true,
+        (STATUS_CANCELLED, 0) => false,
+        (status, moved) => panic!("{}: {status:#X} with {moved} bytes", operation.what()),
+    }
+}
+
+/// The ledger's totals say the same as the completions that were seen.
+#[track_caller]
+fn ledger_says(client: &Client, kind: Kind, taken: u64, cancelled: u64) {
+    let tally = client.ledger().unwrap().tally(kind);
+    assert_eq!((tally.taken, tally.completed, tally.cancelled), (taken, taken, cancelled), "{kind:?}");
+}
+
+/// contract: WSA-2, WSP-3, WSP-9
+#[test]
+fn a_last_cleanup_and_a_startup_at_once_leave_the_one_reference_that_was_taken() {
+    for round in 0..ROUNDS {
+        let lab = Lab::storm(round);
+        let client = lab.started();
+        let connection = connected(&client, APPLICATION);
+        let receive = connection.socket.begin_receive(8);
+        let meet = Barrier::new(2);
+        let references = thread::scope(|scope| {
+            let cleaner = scope.spawn(|| {
+                meet.wait();
+                client.cleanup(APPLICATION).unwrap();
+            });
+            meet.wait();
+            let mut startup = client.begin_startup(APPLICATION, VERSION, 0);
+            let references =
+                startup.wait(PATIENCE).expect("a startup succeeds before, during and after a teardown").references;
+            cleaner.join().unwrap();
+            references
+        });
+        let ledger = client.ledger().unwrap();
+        assert_eq!(ledger.references(APPLICATION), 1);
+        match references {
+            // It came first: the cleanup was not the last one.
+            2 => assert_eq!((ledger.teardowns, ledger.sockets.open, receive.is_complete()), (0, 1, false)),
+            1 => {
+                assert_eq!((ledger.teardowns, ledger.sockets.open), (1, 0));
+                cancelled(receive);
+            }
+            other => panic!("{other} references"),
+        }
+        client.socket(APPLICATION, Role::Connection).expect("who has a reference has a provider that is up");
+        client.cleanup(APPLICATION).unwrap();
+        deregistered(&client);
+    }
+}
+
+/// contract: WSA-10, WSA-13, CARD-3
+#[test]
+fn completions_that_race_with_the_last_cleanup_have_their_data_or_are_cancelled() {
+    for (round, provider) in (0..ROUNDS).zip([APPLICATION, TRANSPORT].into_iter().cycle()) {
+        let lab = Lab::storm(round);
+        let client = lab.client();
+        started(&client, provider);
+        let peers = Listener::start().unwrap();
+        let mut connections: Vec<_> = (0..4).map(|_| connected_to(&client, provider, &peers)).collect();
+        let mut receives: Vec<_> = connections.iter().map(|one| one.socket.begin_receive_all(4)).collect();
+        let meet = Barrier::new(2);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                meet.wait();
+                for connection in &mut connections {
+                    // A peer that is reset in the middle may see its own send fail.
+                    let _ = connection.peer.send(b"data");
+                }
+            });
+            meet.wait();
+            client.cleanup(provider).unwrap();
+        });
+        let without = receives.iter_mut().filter_map(|receive| (!cancelled_or(receive, 4)).then_some(())).count();
+        ledger_says(&client, Kind::Receive, 4, without as u64);
+        deregistered(&client);
+    }
+}
+
+/// contract: X-1, WSA-5, WSA-10, CARD-3
+#[test]
+fn a_cancel_a_completion_and_the_teardown_at_once_end_each_request_once() {
+    for round in 0..ROUNDS {
+        let lab = Lab::storm(round);
+        let client = lab.started();
+        let mut connection = connected(&client, APPLICATION);
+        let (listener, address) = listening(&client, APPLICATION);
+        let mut receives: Vec<_> = (0..6).map(|_| connection.socket.begin_receive_all(1)).collect();
+        let mut accept = listener.begin_accept();
+        let meet = Barrier::new(4);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                meet.wait();
+                receives.iter().for_each(Operation::cancel);
+                accept.cancel();
+            });
+            scope.spawn(|| {
+                meet.wait();
+                let _ = connection.peer.send(b"123456");
+            });
+            scope.spawn(|| {
+                meet.wait();
+                // It comes too late, or is reset, or is taken.
+                drop(Peer::connect(address));
+            });
+            meet.wait();
+            client.cleanup(APPLICATION).unwrap();
+        });
+        let without = receives.iter_mut().map(|receive| cancelled_or(receive, 1)).filter(|data| !data).count();
+        ledger_says(&client, Kind::Receive, 6, without as u64);
+        let accepted = accept.completion(PATIENCE).unwrap().status == 0;
+        ledger_says(&client, Kind::Accept, 1, u64::from(!accepted));
+        deregistered(&client);
+    }
+}
+
+/// contract: CARD-3, WSA-11, X-1
+#[test]
+fn a_close_ends_a_connect_that_is_pending_and_so_do_a_cancel_and_the_last_cleanup() {
+    let lab = Lab::storm(0);
+    let client = lab.started();
+    let (socket, connect, _crowd) = stuck_connect(&client, APPLICATION);
+    socket.close().unwrap();
+    cancelled(connect);
+    let (socket, connect, _crowd) = stuck_connect(&client, APPLICATION);
+    connect.cancel();
+    cancelled(connect);
+    socket.close().unwrap();
+    let (_socket, connect, _crowd) = stuck_connect(&client, APPLICATION);
+    client.cleanup(APPLICATION).unwrap();
+    cancelled(connect);
+    deregistered(&client);
+    ledger_says(&client, Kind::Connect, 3, 3);
+}
+
+/// contract: CARD-3, WSA-11
+#[test]
+fn a_close_that_races_with_a_connect_ends_it_and_the_peer_sees_a_reset_if_it_saw_anything() {
+    let peers = Listener::start().unwrap();
+    let mut made = 0;
+    for round in 0..ROUNDS {
+        let lab = Lab::storm(round);
+        let client = lab.started();
+        let socket = client.socket(APPLICATION, Role::Connection).unwrap();
+        socket.bind(any()).unwrap();
+        let meet = Barrier::new(2);
+        let mut connect = thread::scope(|scope| {
+            let connect = scope.spawn(|| {
+                meet.wait();
+                socket.begin_connect(peers.address())
+            });
+            meet.wait();
+            socket.close().unwrap();
+            connect.join().unwrap()
+        });
+        match connect.wait(PATIENCE) {
+            Ok(()) => made += 1,
+            // Either the close ended it, or it came after the close.
+            Err(error) => assert!(
+                matches!(error.winsock(), Some(WsaError::OperationAborted | WsaError::NotSocket)),
+                "round {round}: {error}"
+            ),
+        }
+        client.cleanup(APPLICATION).unwrap();
+        deregistered(&client);
+    }
+    // Each that was made is at the listener, and was reset by the close.
+    for _ in 0..made {
+        assert_eq!(peers.accept().unwrap().ending().unwrap(), Ending::Reset);
+    }
+}
+
+/// contract: WSA-11, WSP-5, CARD-3, WSA-13
+#[test]
+fn connections_that_arrive_during_the_teardown_are_taken_or_reset_and_nothing_stays() {
+    for (round, provider) in (0..ROUNDS).zip([APPLICATION, TRANSPORT].into_iter().cycle()) {
+        let lab = Lab::storm(round);
+        let client = lab.client();
+        started(&client, provider);
+        let (listener, address) = listening(&client, provider);
+        let mut accepts: Vec<_> = (0..4).map(|_| listener.begin_accept()).collect();
+        let meet = Barrier::new(2);
+        let callers: Vec<_> = thread::scope(|scope| {
+            let callers = scope.spawn(|| {
+                meet.wait();
+                (0..6).filter_map(|_| Peer::connect(address).ok()).collect()
+            });
+            meet.wait();
+            client.cleanup(provider).unwrap();
+            callers.join().unwrap()
+        });
+        let taken = accepts.iter_mut().filter_map(|accept| taken(accept)).count();
+        ledger_says(&client, Kind::Accept, 4, 4 - taken as u64);
+        assert!(callers.len() >= taken, "{taken} accepted of {} that called", callers.len());
+        for mut caller in callers {
+            assert_eq!(caller.ending().unwrap(), Ending::Reset, "round {round}");
+        }
+        assert!(Peer::connect(address).is_err(), "a listener that is gone still listens");
+        deregistered(&client);
+    }
+}
+
+/// The connection that an accept took before the teardown; its socket is gone with it.
+#[track_caller]
+fn taken(accept: &mut Operation<wskctl::Accepted>) -> Option<Socket> {
+    match accept.wait(PATIENCE) {
+        Ok(accepted) => {
+            fails(accepted.socket.receive(1), WsaError::NotInitialised);
+            Some(accepted.socket)
+        }
+        Err(error) => {
+            assert_eq!(error.winsock(), Some(WsaError::OperationAborted), "{error}");
+            None
+        }
+    }
+}
+
+/// contract: WSP-8, WSP-9, WSA-13
+#[test]
+fn a_process_that_dies_in_the_middle_of_everything_leaves_nothing() {
+    for round in 0..ROUNDS {
+        let lab = Lab::storm(round);
+        let (process, watcher) = (lab.process(), lab.client());
+        let client = process.open();
+        started(&client, APPLICATION);
+        started(&client, TRANSPORT);
+        let (listener, address) = listening(&client, TRANSPORT);
+        let mut connection = connected(&client, APPLICATION);
+        let meet = Barrier::new(3);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                meet.wait();
+                let _accepts: Vec<_> = (0..3).map(|_| listener.begin_accept()).collect();
+                let _receives: Vec<_> = (0..5).map(|_| connection.socket.begin_receive(1)).collect();
+                let _cleanup = client.begin_cleanup(APPLICATION);
+            });
+            scope.spawn(|| {
+                meet.wait();
+                drop(Peer::connect(address));
+            });
+            meet.wait();
+            process.kill();
+        });
+        assert_eq!(connection.peer.ending().unwrap(), Ending::Reset);
+        eventually("the dead client is gone", || watcher.ledger().unwrap().clients == 1);
+        deregistered(&watcher);
+        // The next one starts at once.
+        let next = lab.started();
+        drop(connected(&next, APPLICATION));
+        next.cleanup(APPLICATION).unwrap();
+        nothing_held(&next);
+    }
+}
+
+/// contract: WSP-7
+#[test]
+fn when_the_last_cleanup_completes_wsk_holds_nothing_of_the_driver_and_it_can_be_unloaded() {
+    for (round, provider) in (0..ROUNDS).zip([APPLICATION, TRANSPORT].into_iter().cycle()) {
+        let lab = Lab::storm(round);
+        let network = lab.machine().network();
+        let client = lab.client();
+        started(&client, provider);
+        let Scene { _connections, _operations } = scene(&client, provider);
+        let mut cleanup = client.begin_cleanup(provider);
+        while !cleanup.is_complete() {
+            std::hint::spin_loop();
+        }
+        let counters = network.counters();
+        assert_eq!((counters.sockets, counters.irps), (0, 0), "sockets and IRPs that WSK has");
+        assert_eq!((counters.captures, counters.registrations), (0, 0), "captures and registrations");
+        assert_eq!(network.live(), Vec::<String>::new());
+        cleanup.wait(PATIENCE).unwrap();
+        client.close();
+        // The lab's end unloads the driver at once: what still ran in it would be a violation.
+        drop(lab);
+    }
+}
+
+/// Requests of each kind that can stay pending.
+struct Scene {
+    _connections: Vec<Connection>,
+    _operations: Vec<Operation<Completion>>,
+}
+
+fn scene(client: &Client, provider: Provider) -> Scene {
+    let (listener, _) = listening(client, provider);
+    let peers = Listener::start().unwrap();
+    let connections: Vec<_> = (0..3).map(|_| connected_to(client, provider, &peers)).collect();
+    let mut operations: Vec<_> = connections.iter().map(|one| one.socket.begin_receive(64).untyped()).collect();
+    operations.push(listener.begin_accept().untyped());
+    operations.push(connections[0].socket.begin_send(vec![7; 8 << 20]).untyped());
+    Scene { _connections: connections, _operations: operations }
+}
