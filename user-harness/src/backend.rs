@@ -43,6 +43,8 @@ pub struct Choice {
     pub driver: Option<PathBuf>,
     /// The lab's seed.
     pub seed: u64,
+    /// Of a thousand calls into the lab's kernel, how many are delayed, by the seed.
+    pub delays: u32,
     /// Whether the lab shows the events that the driver writes to ETW, on standard error, when all is over.
     pub trace: bool,
 }
@@ -57,6 +59,42 @@ enum Inner {
     Lab { lab: Lab, process: LabProcess, trace: bool },
     #[cfg(not(any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
     Nowhere(std::convert::Infallible),
+}
+
+/// A process that the backend made, with its own view of the device. It ends with [`Process::kill`].
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub struct Process(LabProcess);
+
+/// A process that the backend made: there is none on this system.
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+pub struct Process(std::convert::Infallible);
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+impl Process {
+    /// The device, as the process sees it.
+    #[must_use]
+    pub fn device(&self) -> &dyn Device {
+        &self.0
+    }
+
+    /// Ends the process, whatever its threads do. Returns when the system is done with it.
+    pub fn kill(&self) {
+        self.0.process().kill();
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+impl Process {
+    /// The device, as the process sees it.
+    #[must_use]
+    pub fn device(&self) -> &dyn Device {
+        match self.0 {}
+    }
+
+    /// Ends the process, whatever its threads do.
+    pub fn kill(&self) {
+        match self.0 {}
+    }
 }
 
 /// What the lab's rules say when all is over.
@@ -93,7 +131,7 @@ impl Choice {
             Kind::Device => Ok(Backend(Inner::Device(WindowsDevice))),
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
             Kind::Lab => {
-                let lab = Lab::start(&self.image()?, self.seed)?;
+                let lab = self.start_lab()?;
                 let process = lab.process();
                 Ok(Backend(Inner::Lab { lab, process, trace: self.trace }))
             }
@@ -103,6 +141,12 @@ impl Choice {
                 Err(Error::new("open the backend", Cause::Elsewhere(why)))
             }
         }
+    }
+
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    fn start_lab(&self) -> Result<Lab, Error> {
+        let options = ntlab::Options { seed: self.seed, delays: self.delays, ..ntlab::Options::default() };
+        Lab::start_with(&self.image()?, options).map_err(|(error, _)| error)
     }
 
     /// The driver image to load.
@@ -139,6 +183,38 @@ impl Backend {
             #[cfg(not(any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
             Inner::Nowhere(never) => match *never {},
         }
+    }
+
+    /// A further process, where making one is the backend's to do: in the lab. Elsewhere processes are the system's.
+    #[must_use]
+    pub fn process(&self) -> Option<Process> {
+        match &self.0 {
+            #[cfg(windows)]
+            Inner::Device(_) => None,
+            #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+            Inner::Lab { lab, .. } => Some(Process(lab.process())),
+            #[cfg(not(any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
+            Inner::Nowhere(never) => match *never {},
+        }
+    }
+
+    /// Pool blocks that the driver has allocated now, and their bytes, where the backend can tell: in the lab.
+    #[must_use]
+    pub fn pool_in_use(&self) -> Option<(usize, usize)> {
+        match &self.0 {
+            #[cfg(windows)]
+            Inner::Device(_) => None,
+            #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+            Inner::Lab { lab, .. } => Some(lab.machine().pool_in_use()),
+            #[cfg(not(any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
+            Inner::Nowhere(never) => match *never {},
+        }
+    }
+
+    /// Whether `CancelIoEx` reaches requests that WSK has. Wine's provider ends them at their socket's close only.
+    #[must_use]
+    pub fn cancels_reach_requests(&self) -> bool {
+        self.close_is_abortive()
     }
 
     /// Whether closing a kernel socket resets its peer, as WSK has it. Wine's provider lets the peer see the end of the stream.

@@ -2,7 +2,7 @@
 
 use crate::{
     backend::{Choice, Kind},
-    commands::{completions, help, status},
+    commands::{completions, help, status, stress},
     output::Format,
 };
 use clap::{Args, Parser, Subcommand};
@@ -63,7 +63,7 @@ pub(crate) struct Global {
 
 impl Global {
     pub fn choice(&self) -> Choice {
-        Choice { kind: self.backend, driver: self.driver.clone(), seed: self.seed, trace: self.trace }
+        Choice { kind: self.backend, driver: self.driver.clone(), seed: self.seed, delays: 0, trace: self.trace }
     }
 }
 
@@ -89,6 +89,15 @@ pub(crate) enum Command {
                       driver."
     )]
     Hold(Hold),
+    /// Stresses the driver: processes, threads, cancels, kills from a seed; nothing may be left
+    #[command(
+        after_help = "Examples:\n  wskctl stress\n  wskctl stress --seconds 60 --processes 4 --threads 8 --seed 7\n  wskctl \
+                      --format json stress --delays 50 | tail -1\n\nThe peers are TCP programs on 127.0.0.1. Everything comes \
+                      from --seed; how threads meet does not.\nAt the end the ledger must balance: every request completed, \
+                      no reference, no socket, no\nregistration left; in the lab also the pool as before, and no rule \
+                      broken. Otherwise the exit\ncode is 1 (or 6), and the last line is the command that does it again."
+    )]
+    Stress(stress::Arguments),
     /// Writes a shell's completion script to standard output
     #[command(
         after_help = "Examples:\n  wskctl completions bash > ~/.local/share/bash-completion/completions/wskctl\n  wskctl \

@@ -4,6 +4,7 @@ pub(crate) mod completions;
 pub(crate) mod help;
 mod hold;
 pub(crate) mod status;
+pub(crate) mod stress;
 
 pub(crate) use status::{driver_version, kind_name};
 
@@ -33,6 +34,7 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> 
         Command::Status(arguments) => status::run(&choice, &arguments, &mut output),
         Command::Demo => return demo::run(&choice, &mut output),
         Command::Hold(hold) => hold::run(&choice, &hold, &mut output),
+        Command::Stress(arguments) => stress::run(&choice, &parsed.global, &arguments, &mut output),
         Command::Completions(arguments) => completions::run(&arguments, &mut output),
         Command::Man => completions::manual(&mut output),
         Command::Help(arguments) => help::run(&arguments, &mut output),

@@ -1,6 +1,6 @@
 //! Ctrl-C: noticed once for the whole process, asked for by whoever works long.
 
-use crate::Error;
+use crate::{Cause, Error};
 use std::{
     sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
@@ -42,6 +42,11 @@ impl Interrupt {
         shared.as_ref().map(Self).map_err(failed)
     }
 
+    /// Whether Ctrl-C was pressed.
+    pub fn is_pressed(self) -> bool {
+        *self.0.pressed()
+    }
+
     /// Waits up to `timeout` for Ctrl-C, and tells whether it was pressed.
     pub fn wait(self, timeout: Duration) -> bool {
         let until = Instant::now() + timeout;
@@ -54,5 +59,10 @@ impl Interrupt {
             pressed = self.0.told.wait_timeout(pressed, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         *pressed
+    }
+
+    /// The error of a command that Ctrl-C ended before its time.
+    pub fn error(what: &str) -> Error {
+        Error::new(what, Cause::Interrupted)
     }
 }

@@ -35,9 +35,11 @@ mod help;
 mod interrupt;
 mod operation;
 mod output;
+mod progress;
 mod socket;
 mod standing;
 mod status;
+mod stress;
 
 pub use client::{Client, Started};
 pub use commands::run;

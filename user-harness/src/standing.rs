@@ -96,6 +96,11 @@ impl KernelListener {
         Ok(Connection { socket: accepted.socket, peer, place })
     }
 
+    /// The accept that is pending, and the listener's socket.
+    pub fn into_parts(self) -> (Operation<Accepted>, Socket) {
+        (self.accept, self.socket)
+    }
+
     /// The accept that is pending.
     pub fn into_held(self) -> Held {
         let place = format!("{:?} listening", self.address());

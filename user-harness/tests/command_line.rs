@@ -39,6 +39,7 @@ fn help_is_as_the_golden_files_show_it() {
     golden("status.txt", &["status", "--help"]);
     golden("demo.txt", &["demo", "--help"]);
     golden("hold.txt", &["hold", "--help"]);
+    golden("stress.txt", &["stress", "--help"]);
     golden("completions.txt", &["completions", "--help"]);
     golden("man.txt", &["man", "--help"]);
     golden("json.txt", &["help", "json"]);

@@ -7,7 +7,8 @@ use serde_json::Value;
 use std::{
     collections::BTreeSet,
     env,
-    process::{Command, Output},
+    io::{BufRead, BufReader, Read},
+    process::{Command, Output, Stdio},
 };
 
 fn command(arguments: &[&str]) -> Command {
@@ -108,4 +109,48 @@ fn a_person_sees_no_escape_sequence_where_the_output_is_no_terminal() {
     assert!(output.status.success() && !output.stdout.contains(&0x1B));
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     assert_eq!(text.matches("not registered as a WSK client").count(), 2, "{text}");
+}
+
+/// contract: WSA-2, WSP-8, X-1, X-7, CARD-3
+#[test]
+fn after_stress_the_balance_is_even_and_the_pool_is_as_before() {
+    let objects = objects(&["stress", "--seconds", "60", "--rounds", "6", "--seed", "11", "--delays", "20"]);
+    assert_documented(&objects);
+    let summary = objects.last().expect("a summary");
+    assert_eq!((&summary["event"], &summary["result"]), (&"summary".into(), &"ok".into()));
+    let balance = &summary["balance"];
+    assert_eq!(balance["taken"], balance["completed"]);
+    assert!(balance["cancelled"].as_u64() > Some(0) && summary["work"]["bytes"].as_u64() > Some(0), "{summary}");
+    assert_eq!(balance["pool"]["blocks"], balance["pool"]["blocks_before"]);
+    assert_eq!((&summary["violations"], &summary["leaks"]), (&0.into(), &0.into()));
+    assert_eq!(summary["processes"], 13, "six in each of two places, and the one that warms up");
+    let replay = summary["replay"].as_str().expect("a command");
+    assert!(replay.starts_with("wskctl stress --backend lab --delays 20 --seed 11 --processes 2 "), "{replay}");
+    assert!(replay.ends_with(" --rounds 6"), "{replay}");
+}
+
+#[test]
+fn the_same_seed_stresses_with_the_same_processes() {
+    let killed = |seed: &str| {
+        let objects = objects(&["stress", "--rounds", "8", "--processes", "1", "--seconds", "60", "--seed", seed]);
+        objects.last().expect("a summary")["killed"].clone()
+    };
+    assert_eq!(killed("5"), killed("5"));
+}
+
+#[test]
+fn a_run_that_ctrl_c_ends_still_balances_and_exits_with_130() {
+    let mut command = command(&["stress", "--seconds", "600", "--format", "json"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("wskctl runs");
+    let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    output.read_line(&mut line).expect("the start is told");
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(interrupted.success());
+    let mut text = String::new();
+    output.read_to_string(&mut text).expect("the rest");
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    let objects: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!((&objects[0]["result"], &objects[0]["interrupted"]), (&"ok".into(), &true.into()));
+    assert_eq!(objects[1]["exit_code"], 130);
 }
