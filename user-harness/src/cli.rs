@@ -89,7 +89,7 @@ pub(crate) enum Command {
                       driver."
     )]
     Hold(Hold),
-    /// Stresses the driver: processes, threads, cancels, kills from a seed; nothing may be left
+    /// Stresses the driver from a seed: threads, cancels, kills; nothing may be left
     #[command(
         after_help = "Examples:\n  wskctl stress\n  wskctl stress --seconds 60 --processes 4 --threads 8 --seed 7\n  wskctl \
                       --format json stress --delays 50 | tail -1\n\nThe peers are TCP programs on 127.0.0.1. Everything comes \
