@@ -50,7 +50,7 @@ fn documented() -> Vec<(String, BTreeSet<String>)> {
 
 /// Names that stand for each of many: kinds of requests, providers.
 fn is_a_name_of_many(path: &str) -> bool {
-    ["references", "requests", "taken_per_second"].contains(&path)
+    ["references", "requests", "taken_per_second", "cut"].contains(&path)
 }
 
 fn fields(value: &Value, path: &str, found: &mut BTreeSet<String>) {

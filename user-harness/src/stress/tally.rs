@@ -60,7 +60,8 @@ impl Tally {
         let what = match (error.winsock(), error.cause()) {
             (Some(winsock), _) => winsock.name().to_owned(),
             (None, Cause::Host(error)) => error.kind().to_string(),
-            (None, cause) => cause.to_string(),
+            (None, Cause::TimedOut(_)) => "no completion".to_owned(),
+            (None, _) => "another end than in peace".to_owned(),
         };
         *self.cut.entry(what).or_default() += 1;
     }
