@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     /// Threads of each process
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=64))]
     threads: u32,
-    /// In the lab: of a thousand kernel calls, how many are delayed
+    /// Lab: of a thousand kernel calls, how many are delayed
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
     delays: u32,
     /// Be one of the processes, with this seed
