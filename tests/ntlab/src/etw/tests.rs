@@ -216,7 +216,7 @@ fn wrong_arguments_are_refused() {
         let transfer = |count| EtwWriteTransfer(handle, &raw const descriptor, null(), null(), count, null());
         assert_eq!(transfer(1), NtStatus::INVALID_PARAMETER.0);
         assert_eq!(transfer(129), NtStatus::INVALID_PARAMETER.0);
-        assert_eq!(write(handle, (0, 0), &[(0, &[0; 1 << 16])]), NtStatus::INTEGER_OVERFLOW.0);
+        assert_eq!(write(handle, (0, 0), &[(0, &vec![0; 1 << 16])]), NtStatus::INTEGER_OVERFLOW.0);
         assert_eq!(write(0, (0, 0), &[]), NtStatus::INVALID_HANDLE.0);
         assert_eq!(EtwProviderEnabled(0, 0, 0), 0);
         EtwUnregister(handle);

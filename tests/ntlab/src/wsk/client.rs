@@ -13,6 +13,7 @@ use wsk::sys;
 use super::buffers::Buffer;
 use super::events::Callbacks;
 use super::lanes::Op;
+use super::option::values::Values;
 use super::registration::Client;
 use super::socket::{Category, New, Phase, Socket};
 use super::status::{self, Status};
@@ -28,13 +29,17 @@ pub extern "win64" fn socket(
     dispatch: *const c_void,
     _process: *mut sys::Process,
     _thread: *mut sys::Thread,
-    _security: *mut sys::SecurityDescriptor,
+    security: *mut sys::SecurityDescriptor,
     irp: *mut sys::Irp,
 ) -> Status {
     dispatch::client_call("WskSocket", client, irp, |provider, client, request| {
+        let descriptor = provider.descriptor("WskSocket", security)?;
         let callbacks = Callbacks { context: context as usize, table: dispatch as usize };
         match provider.open(client, family, kind, protocol, flags, callbacks) {
-            Ok(socket) => provider.conclude(request, status::SUCCESS, socket.object() as usize),
+            Ok(socket) => {
+                socket.inner.lock().descriptor = descriptor;
+                provider.conclude(request, status::SUCCESS, socket.object() as usize)
+            }
             Err(status) => provider.conclude(request, status, 0),
         }
     })
@@ -51,16 +56,20 @@ pub extern "win64" fn socket_connect(
     dispatch: *const sys::ClientConnectionDispatch,
     _process: *mut sys::Process,
     _thread: *mut sys::Thread,
-    _security: *mut sys::SecurityDescriptor,
+    security: *mut sys::SecurityDescriptor,
     irp: *mut sys::Irp,
 ) -> Status {
     dispatch::client_call("WskSocketConnect", client, irp, |provider, client, request| {
+        let descriptor = provider.descriptor("WskSocketConnect", security)?;
         // SAFETY: the driver passes SOCKADDRs, of the family that they say.
         let opened = unsafe { provider.open_bound(client, kind, protocol, local, remote) };
         match opened {
             Ok((socket, remote)) => {
-                socket.inner.lock().events.callbacks =
-                    Callbacks { context: context as usize, table: dispatch as usize };
+                {
+                    let mut inner = socket.inner.lock();
+                    inner.events.callbacks = Callbacks { context: context as usize, table: dispatch as usize };
+                    inner.descriptor = descriptor;
+                }
                 let request = provider.pass_to_socket(request, &socket);
                 socket.submit(provider, request, Op::connect(remote, true, Buffer::default()))
             }
@@ -109,6 +118,8 @@ impl Provider {
             local: None,
             remote: None,
             callbacks,
+            options: Values::default(),
+            descriptor: None,
         };
         let socket = self.new_end(tcp, family == sys::AF_INET6).and_then(|host| self.add_socket(host, new));
         socket.map_err(|error| status::of_host(&error))

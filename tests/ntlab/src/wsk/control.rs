@@ -14,7 +14,8 @@ use wsk::sys;
 
 use super::events::{self, Control};
 use super::registration::Client;
-use super::request::Request;
+use super::request::{Owner, Request};
+use super::socket::Socket;
 use super::status::{self, Status};
 use super::{Provider, dispatch, kernel, rules};
 use crate::call::{self, Stopped};
@@ -187,12 +188,35 @@ impl Provider {
         if original == 0 {
             return status::INVALID_PARAMETER;
         }
-        let cached = Box::new(CachedDescriptor { _original: original });
-        let address = std::ptr::from_ref(&*cached) as usize;
-        self.control.lock().descriptors.insert(address, cached);
+        let address = self.copy_descriptor(original);
         // SAFETY: the caller vouches for the variable.
         unsafe { buffers.output.cast::<usize>().write_unaligned(address) };
         status::SUCCESS
+    }
+
+    /// One more cached copy, which the client releases too.
+    pub fn copy_descriptor(&self, original: usize) -> usize {
+        let cached = Box::new(CachedDescriptor { _original: original });
+        let address = std::ptr::from_ref(&*cached) as usize;
+        self.control.lock().descriptors.insert(address, cached);
+        address
+    }
+
+    /// Only a security descriptor that is cached may be given to a socket.
+    pub fn check_descriptor(&self, function: &str, address: usize) -> Result<(), Stopped> {
+        if self.control.lock().descriptors.contains_key(&address) {
+            return Ok(());
+        }
+        let message = format!("{function} got the security descriptor {address:#x}, which WSK_CACHE_SD did not give");
+        Err(record(&rules::DESCRIPTOR_UNKNOWN, message, Vec::new()))
+    }
+
+    /// The security descriptor that a new socket is given, if any.
+    pub fn descriptor(&self, function: &str, given: *mut sys::SecurityDescriptor) -> Result<Option<usize>, Stopped> {
+        if given.is_null() {
+            return Ok(None);
+        }
+        self.check_descriptor(function, given as usize).map(|()| Some(given as usize))
     }
 
     /// # Safety
@@ -212,7 +236,7 @@ impl Provider {
     }
 
     /// Keeps an IRP until the transports change.
-    fn await_change(&self, request: Request) -> Status {
+    pub fn await_change(&self, request: Request) -> Status {
         request.mark_pending();
         let mut control = self.control.lock();
         if request.arm() {
@@ -231,10 +255,21 @@ impl Provider {
 
     /// Ends the IRPs that wait for a change: those of `client`, or all.
     pub fn end_changes(&self, client: Option<&Arc<Client>>, status: Status) {
+        self.end_some_changes(status, |owner| client.is_none_or(|client| Arc::ptr_eq(owner.client(), client)));
+    }
+
+    /// Ends the IRPs that wait for a change on behalf of a socket.
+    pub fn end_changes_of(&self, socket: &Socket, status: Status) {
+        self.end_some_changes(
+            status,
+            |owner| matches!(owner, Owner::Socket(found) if std::ptr::eq(Arc::as_ptr(found), socket)),
+        );
+    }
+
+    fn end_some_changes(&self, status: Status, wanted: impl Fn(&Owner) -> bool) {
         let mut control = self.control.lock();
         for (number, request) in std::mem::take(&mut control.changes) {
-            let wanted = client.is_none_or(|client| Arc::ptr_eq(request.owner.client(), client));
-            if wanted && request.disarm() {
+            if wanted(&request.owner) && request.disarm() {
                 self.finish_later(request.finish(status, 0));
             } else {
                 control.changes.insert(number, request);

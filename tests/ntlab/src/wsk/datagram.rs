@@ -4,6 +4,7 @@
 //!
 //! Source: *`WskSendTo`*, *`WskReceiveFrom`*, *`WskSendMessages`*.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
@@ -86,13 +87,14 @@ pub extern "win64" fn send_messages(
     })
 }
 
-/// Where a datagram goes: to `remote`, or if that is NULL to the address that an I/O control has fixed.
+/// Where a datagram goes: to `remote`, or if that is NULL to an address that an I/O control has fixed.
 ///
 /// # Safety
 /// `remote` is null or points to a readable SOCKADDR of its own family.
 unsafe fn destination(socket: &Socket, remote: *const sys::SockAddr) -> Result<SocketAddr, Status> {
     if remote.is_null() {
-        return socket.inner.lock().remote.ok_or(status::INVALID_PARAMETER);
+        let inner = socket.inner.lock();
+        return inner.destination.or(inner.remote).ok_or(status::INVALID_PARAMETER);
     }
     // SAFETY: as the caller's.
     let remote = unsafe { address::read(remote, socket.family) }?;
@@ -105,8 +107,14 @@ impl Socket {
         let (Phase::Bound, Some(host)) = (inner.phase, &inner.host) else {
             return Outcome::Done(inner.phase.refusal(), 0);
         };
-        // SAFETY: the driver leaves the buffer alone until the IRP is completed.
-        let sent = unsafe { host.send_to(&buffer.segments, remote) };
+        let sent = loop {
+            // SAFETY: the driver leaves the buffer alone until the IRP is completed.
+            match unsafe { host.send_to(&buffer.segments, remote) } {
+                // The host tells of an earlier datagram that nobody wanted, and has not sent this one.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+                sent => break sent,
+            }
+        };
         if let Ok(count) = sent {
             provider.totals.bytes_sent.fetch_add(count as u64, Ordering::Relaxed);
         }
@@ -133,9 +141,18 @@ impl Socket {
             let count = unsafe { buffer.fill(&bytes) };
             Ok((count, from, count < bytes.len()))
         } else {
-            // SAFETY: as above.
-            unsafe { host.receive_from(buffer) }
+            loop {
+                // SAFETY: as above.
+                match unsafe { host.receive_from(buffer) } {
+                    // It came before the remote address was fixed.
+                    Ok((_, from, _)) if inner.remote.is_some_and(|remote| remote != from) => {}
+                    received => break received,
+                }
+            }
         };
+        if received.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+            return Outcome::Done(status::PORT_UNREACHABLE, 0);
+        }
         received
             .map(|(count, from, truncated)| {
                 provider.totals.bytes_received.fetch_add(count as u64, Ordering::Relaxed);

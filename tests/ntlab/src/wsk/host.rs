@@ -102,6 +102,20 @@ impl Host {
         }
     }
 
+    /// Lets a datagram socket that was connected hear everybody again.
+    pub fn disconnect(&self) -> io::Result<()> {
+        let local = self.local()?;
+        let nobody =
+            libc::sockaddr { sa_family: libc::AF_UNSPEC.cast_unsigned().try_into().unwrap_or(0), sa_data: [0; 14] };
+        let length = libc::socklen_t::try_from(size_of_val(&nobody)).unwrap_or(0);
+        // SAFETY: the address is there for the call, and as long as it says.
+        if unsafe { libc::connect(self.fd(), &raw const nobody, length) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // The host keeps a port that the driver chose, and gives one back that it chose itself.
+        if self.local()?.port() == local.port() { Ok(()) } else { self.socket.bind(&local.into()) }
+    }
+
     /// Where the socket is bound.
     pub fn local(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())

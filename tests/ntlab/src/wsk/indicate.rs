@@ -287,6 +287,8 @@ impl Socket {
         let most = 1 + usize::try_from(kernel::random() % 4).unwrap_or(0);
         while inner.events.datagrams.len() < most {
             match inner.host.as_ref().map(super::transport::Host::datagram) {
+                // What came before the remote address was fixed is not for the driver.
+                Some(Ok((_, from))) if inner.remote.is_some_and(|remote| remote != from) => {}
                 Some(Ok(datagram)) => inner.events.datagrams.push_back(datagram),
                 _ => break,
             }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use wsk::sys;
 
 use super::events::{self, Arrival, Callback, Callbacks, Events};
+use super::option::values::Values;
 use super::socket::{Category, Inner, New, Phase, Socket};
 use super::status::{self, Status};
 use super::transport::Host;
@@ -156,7 +157,7 @@ impl Socket {
         };
         let inherited = inner.events.enabled & events::OF_CONNECTION;
         let made = Self::next_arrival(&mut inner)
-            .and_then(|arrival| self.make_accepted(provider, arrival, Callbacks::default()));
+            .and_then(|arrival| self.make_accepted(provider, arrival, Callbacks::default(), inner.options.inherited()));
         drop(inner);
         let Ok(accepted) = made else {
             self.finish(provider, &callback, |_| Ok(()))?;
@@ -202,6 +203,7 @@ impl Socket {
         provider: &Arc<Provider>,
         (host, from, id): (Host, SocketAddr, Option<u32>),
         callbacks: Callbacks,
+        options: Values,
     ) -> std::io::Result<Arc<Self>> {
         let new = New {
             category: Category::Connection,
@@ -212,6 +214,8 @@ impl Socket {
             local: Some(host.local()?),
             remote: Some(from),
             callbacks,
+            options,
+            descriptor: None,
         };
         let socket = provider.add_socket(host, new)?;
         socket.inner.lock().events.inspect_id = id.map(|id| (self.object() as usize, id));

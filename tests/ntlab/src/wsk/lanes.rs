@@ -262,6 +262,7 @@ impl Socket {
 
     /// `WskCloseSocket`, once nothing else can call the socket.
     pub fn close(self: &Arc<Self>, provider: &Arc<Provider>, request: Request) -> Result<Status, Stopped> {
+        provider.end_changes_of(self, status::CANCELLED);
         let mut inner = self.inner.lock();
         if inner.events.retained != 0 {
             let message =

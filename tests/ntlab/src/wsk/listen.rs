@@ -12,6 +12,7 @@ use wsk::sys;
 use super::Provider;
 use super::events::Callbacks;
 use super::lanes::{Op, Outcome};
+use super::option::codes::{SO_REUSEADDR, SOL_SOCKET};
 use super::rules;
 use super::socket::{Category, Inner, Phase, Socket};
 use super::status::{self, Status};
@@ -90,9 +91,20 @@ impl Socket {
                 inner.local = Some(local);
                 inner.phase = Phase::Bound;
             }
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => return Self::sharing(inner),
             Err(error) => return status::of_host(&error),
         }
         if self.category == Category::Listen { start_listening(inner) } else { status::SUCCESS }
+    }
+
+    /// What binding to an address that is in use comes to, by the table of *Sharing Transport Addresses*. The first socket is bound
+    /// to the same specific address, as everything in the lab is.
+    fn sharing(inner: &Inner) -> Status {
+        if inner.options.is_set((SOL_SOCKET, SO_REUSEADDR)) {
+            status::ACCESS_DENIED
+        } else {
+            status::ADDRESS_ALREADY_EXISTS
+        }
     }
 
     /// Takes the next connection that has arrived.
@@ -107,8 +119,9 @@ impl Socket {
         if inner.phase != Phase::Listening {
             return Outcome::Done(inner.phase.refusal(), 0);
         }
+        let inherited = inner.options.inherited();
         let accepted = Self::next_arrival(inner).and_then(|arrival| {
-            let socket = self.make_accepted(provider, arrival, callbacks)?;
+            let socket = self.make_accepted(provider, arrival, callbacks, inherited)?;
             let (at, from) = {
                 let inner = socket.inner.lock();
                 (inner.local, inner.remote)

@@ -226,6 +226,11 @@ impl End {
         Ok(true)
     }
 
+    pub fn disconnect(&self) -> io::Result<()> {
+        self.net.0.lock().get(self.number)?.remote = None;
+        Ok(())
+    }
+
     pub fn local(&self) -> io::Result<SocketAddr> {
         self.net.0.lock().get(self.number)?.local.ok_or_else(|| os(libc::ENOTCONN))
     }

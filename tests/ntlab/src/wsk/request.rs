@@ -245,7 +245,10 @@ fn cancel(irp: *mut nt::IRP) -> Result<(), Stopped> {
     let provider = kernel::provider();
     let found = provider.irps.lock().get(&(irp as usize)).cloned();
     match found {
-        Some(Record { owner: Owner::Socket(socket), number, .. }) => socket.cancel(&provider, number),
+        Some(Record { owner: Owner::Socket(socket), number, .. }) => {
+            socket.cancel(&provider, number)?;
+            provider.cancel_change(number)
+        }
         Some(Record { owner: Owner::Client(_), number, .. }) => {
             provider.cancel_look_up(number)?;
             provider.cancel_change(number)

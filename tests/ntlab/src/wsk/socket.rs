@@ -19,6 +19,7 @@ use super::Provider;
 use super::dispatch;
 use super::events::{self, Callbacks, Events};
 use super::lanes::{LANES, Lane};
+use super::option::values::Values;
 use super::registration::Client;
 use super::request::Request;
 use super::rules;
@@ -75,6 +76,11 @@ pub struct Inner {
     pub phase: Phase,
     pub local: Option<SocketAddr>,
     pub remote: Option<SocketAddr>,
+    /// Where `SIO_WSK_SET_SENDTO_ADDRESS` has datagrams go.
+    pub destination: Option<SocketAddr>,
+    pub options: Values,
+    /// The cached security descriptor that the socket was given.
+    pub descriptor: Option<usize>,
     /// A graceful disconnect was asked for: nothing is sent after it.
     pub shut: bool,
     pub lanes: [Lane; LANES],
@@ -255,6 +261,8 @@ pub struct New {
     pub local: Option<SocketAddr>,
     pub remote: Option<SocketAddr>,
     pub callbacks: Callbacks,
+    pub options: Values,
+    pub descriptor: Option<usize>,
 }
 
 impl Provider {
@@ -275,6 +283,9 @@ impl Provider {
             phase: new.phase,
             local: new.local,
             remote: new.remote,
+            destination: None,
+            options: new.options,
+            descriptor: new.descriptor,
             shut: false,
             lanes: Default::default(),
             close: None,

@@ -59,6 +59,14 @@ impl Host {
         }
     }
 
+    /// Undoes what a connection of a datagram socket has fixed.
+    pub fn disconnect(&self) -> io::Result<()> {
+        match self {
+            Self::Socket(socket) => socket.disconnect(),
+            Self::Memory(end) => end.disconnect(),
+        }
+    }
+
     pub fn local(&self) -> io::Result<SocketAddr> {
         match self {
             Self::Socket(socket) => socket.local(),

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Instant;
 
-use super::super::option::{SO_SNDBUF, SOL_SOCKET};
+use super::super::option::codes::{SO_SNDBUF, SOL_SOCKET};
 use super::super::status;
 use super::{Client, Place, Sock, each_seed, machine, run, settle, settled};
 use crate::call;

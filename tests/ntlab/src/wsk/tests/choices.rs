@@ -1,4 +1,4 @@
-//! Options, the choices that the documentation leaves to the provider, and datagrams.
+//! The choices that the documentation leaves to the provider, and datagrams.
 
 use std::io::{Read, Write};
 use std::net::UdpSocket;
@@ -6,31 +6,9 @@ use std::thread;
 
 use wsk::sys;
 
-use super::super::option::{IPPROTO_TCP, SO_ERROR, SO_KEEPALIVE, SO_RCVBUF, SO_TYPE, SOL_SOCKET, TCP_NODELAY};
 use super::super::{Level, Options, Order, Take, When, status};
 use super::sockets::pair;
 use super::{Client, Io, Memory, Place, each_seed, machine, run, set_options, settle};
-
-#[test]
-fn options_of_the_host_are_options_of_the_socket() {
-    let machine = machine(7);
-    run(&machine, || {
-        let client = Client::new();
-        let socket = client.socket(sys::FLAG_CONNECTION_SOCKET);
-        for (level, code) in [(SOL_SOCKET, SO_KEEPALIVE), (IPPROTO_TCP, TCP_NODELAY)] {
-            assert_eq!(socket.option(level, code, None), Ok(0));
-            socket.option(level, code, Some(1)).unwrap();
-            assert_eq!(socket.option(level, code, None), Ok(1));
-        }
-        socket.option(SOL_SOCKET, SO_RCVBUF, Some(64 * 1024)).unwrap();
-        assert!(socket.option(SOL_SOCKET, SO_RCVBUF, None).unwrap() >= 64 * 1024);
-        assert_eq!(socket.option(SOL_SOCKET, SO_TYPE, None), Ok(1));
-        assert_eq!(socket.option(SOL_SOCKET, SO_ERROR, None), Ok(0));
-        assert_eq!(socket.option(SOL_SOCKET, 0x7777, None), Err(status::NOT_SUPPORTED));
-        socket.close();
-        client.end();
-    });
-}
 
 #[test]
 fn each_choice_of_the_provider_can_be_forced() {

@@ -12,17 +12,17 @@ use super::super::control::{
     Transport,
 };
 use super::super::events::{Control, RECEIVE};
-use super::super::option::{
+use super::super::option::codes::{
     SIO_WSK_QUERY_IDEAL_SEND_BACKLOG, SIO_WSK_QUERY_INSPECT_ID, SIO_WSK_QUERY_RECEIVE_BACKLOG,
     SIO_WSK_SET_REMOTE_ADDRESS, SIO_WSK_SET_SENDTO_ADDRESS,
 };
+use super::super::rules;
 use super::super::status::{self, Status};
-use super::super::{address, rules};
 use super::{Client, Io, Memory, Place, Sock, each_seed, machine, provoke, run, settle, settled};
 
 impl Client {
     /// `WskControlClient` without an IRP, and the number of bytes returned.
-    fn control<I, O>(&self, code: u32, input: Option<&mut I>, output: Option<&mut O>) -> (Status, usize) {
+    pub fn control<I, O>(&self, code: u32, input: Option<&mut I>, output: Option<&mut O>) -> (Status, usize) {
         let (input_size, output_size) = (
             input.as_ref().map_or(0, |input| size_of_val(&**input)),
             output.as_ref().map_or(0, |output| size_of_val(&**output)),
@@ -48,48 +48,6 @@ impl Client {
 }
 
 impl Sock {
-    /// An I/O control that asks, without an IRP.
-    fn query<T: Default>(self, code: u32) -> Result<T, Status> {
-        let (mut value, mut returned) = (T::default(), 0);
-        // SAFETY: the arguments are those of WskControlSocket.
-        let status = unsafe {
-            self.basic().control_socket.unwrap()(
-                self.object,
-                sys::CONTROL_IOCTL,
-                code,
-                0,
-                0,
-                null_mut(),
-                size_of::<T>(),
-                (&raw mut value).cast(),
-                &raw mut returned,
-                null_mut(),
-            )
-        };
-        assert!(status != status::SUCCESS || returned == size_of::<T>());
-        if status == status::SUCCESS { Ok(value) } else { Err(status) }
-    }
-
-    fn fix_address(self, code: u32, remote: SocketAddr) -> Status {
-        let (mut place, io) = (Place::of(remote), Io::new());
-        // SAFETY: the arguments are those of WskControlSocket.
-        let returned = unsafe {
-            self.basic().control_socket.unwrap()(
-                self.object,
-                sys::CONTROL_IOCTL,
-                code,
-                0,
-                address::length(self.family),
-                place.pointer().cast(),
-                0,
-                null_mut(),
-                null_mut(),
-                io.irp(),
-            )
-        };
-        settled(returned, io)
-    }
-
     fn connect_ex(self, remote: SocketAddr, bytes: &[u8], flags: u32) -> (Status, usize) {
         let (mut place, memory, io) = (Place::of(remote), Memory::new(bytes), Io::new());
         // SAFETY: the arguments are those of WskConnectEx.
@@ -204,13 +162,14 @@ fn the_backlogs_of_a_connection_can_be_asked_for() {
         let client = Client::new();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = client.bound();
-        assert_eq!(socket.query::<usize>(SIO_WSK_QUERY_RECEIVE_BACKLOG), Err(status::INVALID_DEVICE_STATE));
+        assert_eq!(socket.ask::<usize>(SIO_WSK_QUERY_RECEIVE_BACKLOG), Err(status::INVALID_DEVICE_STATE));
         assert_eq!(socket.connect(listener.local_addr().unwrap()), status::SUCCESS);
         listener.accept().unwrap().0.write_all(b"12345").unwrap();
-        super::until("it has arrived", || socket.query(SIO_WSK_QUERY_RECEIVE_BACKLOG) == Ok(5_usize));
-        assert_eq!(socket.query(SIO_WSK_QUERY_IDEAL_SEND_BACKLOG), Ok(64 * 1024_usize));
-        assert_eq!(socket.query::<u64>(SIO_WSK_QUERY_INSPECT_ID), Err(status::INVALID_DEVICE_STATE));
-        assert_eq!(socket.query::<u64>(1), Err(status::NOT_SUPPORTED));
+        super::until("it has arrived", || socket.ask(SIO_WSK_QUERY_RECEIVE_BACKLOG) == Ok(5_usize));
+        assert_eq!(socket.ask(SIO_WSK_QUERY_IDEAL_SEND_BACKLOG), Ok(64 * 1024_usize));
+        assert_eq!(socket.query::<u64>(SIO_WSK_QUERY_INSPECT_ID), Err(status::INVALID_DEVICE_REQUEST));
+        assert_eq!(socket.ask::<u64>(SIO_WSK_QUERY_INSPECT_ID), Err(status::INVALID_PARAMETER));
+        assert_eq!(socket.ask::<u64>(1), Err(status::NOT_SUPPORTED));
         socket.close();
         client.end();
     });
@@ -247,9 +206,9 @@ fn several_datagrams_go_in_one_call_and_to_a_fixed_address() {
             assert_eq!(socket.bind("127.0.0.1:0"), status::SUCCESS);
             assert_eq!(socket.send_messages(&[b"a"], None), (status::INVALID_PARAMETER, 0));
             assert_eq!(socket.send_messages(&[b"one", b"three"], Some(to)), (status::SUCCESS, 8));
-            assert_eq!(socket.fix_address(SIO_WSK_SET_SENDTO_ADDRESS, to), status::SUCCESS);
+            assert_eq!(socket.fix_address(SIO_WSK_SET_SENDTO_ADDRESS, Some(to)), status::SUCCESS);
             assert_eq!(socket.send_messages(&[b"four"], None), (status::SUCCESS, 4));
-            assert_eq!(socket.fix_address(SIO_WSK_SET_REMOTE_ADDRESS, to), status::SUCCESS);
+            assert_eq!(socket.fix_address(SIO_WSK_SET_REMOTE_ADDRESS, Some(to)), status::SUCCESS);
             let mut bytes = [0; 16];
             for expected in [b"one".as_slice(), b"three", b"four"] {
                 let count = program.recv(&mut bytes).unwrap();

@@ -7,6 +7,7 @@ mod events;
 mod faults;
 mod memory;
 mod names;
+mod options;
 mod passing;
 mod registration;
 mod rules;

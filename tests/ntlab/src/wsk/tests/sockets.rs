@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use wsk::sys;
 
-use super::super::option::{SO_ERROR, SO_SNDBUF, SOL_SOCKET};
+use super::super::option::codes::{SO_ERROR, SO_SNDBUF, SOL_SOCKET};
 use super::super::status;
 use super::{Client, Io, Memory, Place, Sock, each_seed, machine, run, settle, settled, until};
 

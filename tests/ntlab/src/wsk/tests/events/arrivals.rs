@@ -7,7 +7,7 @@ use std::sync::Arc;
 use wsk::sys;
 
 use super::super::super::events::{ACCEPT, DISABLE, DISCONNECT, RECEIVE, RECEIVE_FROM};
-use super::super::super::option::{SO_CONDITIONAL_ACCEPT, SOL_SOCKET};
+use super::super::super::option::codes::{SO_CONDITIONAL_ACCEPT, SOL_SOCKET};
 use super::super::super::{ProviderState, status};
 use super::super::{Client, Place, Sock, each_seed, machine, run, settle, until};
 use super::{Call, Context, settled_disable};

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use wsk::sys;
 
 use super::super::events::{Control, DISABLE};
-use super::super::option::{SO_WSK_EVENT_CALLBACK, SOL_SOCKET};
+use super::super::option::codes::{SO_WSK_EVENT_CALLBACK, SOL_SOCKET};
 use super::super::status::{self, Status};
 use super::{Client, Io, Sock, settle, settled};
 
