@@ -40,6 +40,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -202,6 +203,17 @@ impl Network {
     /// While true, look-ups stay pending.
     pub fn hold_look_ups(&self, hold: bool) {
         self.within(|provider| provider.hold_look_ups(hold));
+    }
+
+    /// Has look-ups that start from now on stay pending for so long before they are answered.
+    pub fn set_look_up_delay(&self, delay: Duration) {
+        self.provider().names.lock().set_delay(delay);
+    }
+
+    /// Look-ups that are pending now.
+    #[must_use]
+    pub fn look_ups(&self) -> usize {
+        self.provider().names.lock().pending()
     }
 
     /// What a driver that unloads now leaves behind, one line for each thing.

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
@@ -68,6 +68,11 @@ impl Network {
         self.wake();
     }
 
+    /// Sees when the next look-up is answered.
+    pub fn look_at_the_time(&self) {
+        self.wake();
+    }
+
     fn wake(&self) {
         if NETWORK_THREAD.get() {
             return; // it looks before it waits
@@ -76,8 +81,10 @@ impl Network {
         let _ = self.waker.wake();
     }
 
-    fn timeout(&self, held: bool) -> Option<Duration> {
-        if !self.finished.lock().is_empty() {
+    /// How long the thread waits; `due` is when a look-up is answered.
+    fn timeout(&self, held: bool, due: Option<Instant>) -> Option<Duration> {
+        let due = due.map(|due| due.saturating_duration_since(Instant::now()));
+        let other = if !self.finished.lock().is_empty() {
             Some(Duration::ZERO)
         } else if held {
             Some(HOLD_INTERVAL)
@@ -85,7 +92,8 @@ impl Network {
             None
         } else {
             Some(AGAIN_INTERVAL)
-        }
+        };
+        due.into_iter().chain(other).min()
     }
 }
 
@@ -133,7 +141,8 @@ fn serve(provider: &Arc<Provider>, mut poll: Poll) {
     let mut events = Events::with_capacity(EVENTS);
     let mut held = Vec::new();
     while !network.stopping.load(Ordering::SeqCst) {
-        if let Err(error) = poll.poll(&mut events, network.timeout(!held.is_empty())) {
+        let due = provider.names.lock().next_due();
+        if let Err(error) = poll.poll(&mut events, network.timeout(!held.is_empty(), due)) {
             assert_eq!(error.kind(), io::ErrorKind::Interrupted, "the host's epoll failed");
             continue;
         }
@@ -142,6 +151,7 @@ fn serve(provider: &Arc<Provider>, mut poll: Poll) {
                 return;
             }
         }
+        provider.answer_due();
         let again = std::mem::take(&mut *network.again.lock());
         for number in again {
             if pump(provider, number).is_err() {
