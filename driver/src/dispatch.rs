@@ -10,11 +10,12 @@ use crate::process::Process;
 use crate::request::Request;
 use crate::rundown::Running;
 use crate::socket::Spec;
-use crate::{ledger, requests};
+use crate::{ledger, names, requests};
 use core::ptr::NonNull;
 use wdk_sys::{
     DEVICE_OBJECT, IRP, IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, NTSTATUS, PDRIVER_DISPATCH,
 };
+use wsk::Passive;
 use wskclient_abi::{Kind, PROTOCOL_VERSION, STATUS_SUCCESS, VersionReply, WsaError};
 
 /// Enters the routines in a driver object's table.
@@ -105,7 +106,9 @@ unsafe extern "C" fn device_control(_device: *mut DEVICE_OBJECT, irp: *mut IRP) 
         Ok(request) => request,
         Err(status) => return irp.complete(status, 0),
     };
-    let status = serve(&handle, irp, request);
+    // SAFETY: the I/O manager calls at PASSIVE_LEVEL: the device is nobody's lower device.
+    let passive = unsafe { Passive::assume() };
+    let status = serve(&handle, irp, request, passive);
     if handle.is_dead() {
         // The handle's cleanup may have come by too early to see this request.
         handle.cancel_requests();
@@ -113,7 +116,7 @@ unsafe extern "C" fn device_control(_device: *mut DEVICE_OBJECT, irp: *mut IRP) 
     status
 }
 
-fn serve(handle: &Ref<Handle>, irp: Irp, request: Request) -> NTSTATUS {
+fn serve(handle: &Ref<Handle>, irp: Irp, request: Request, passive: Passive) -> NTSTATUS {
     let client = handle.client();
     match request {
         Request::Version => answer(handle, irp, Kind::Version, &version()),
@@ -124,6 +127,7 @@ fn serve(handle: &Ref<Handle>, irp: Irp, request: Request) -> NTSTATUS {
         Request::Startup(startup) => client.instance(startup.target).startup(handle, irp, &startup),
         Request::Cleanup(target) => client.instance(target).cleanup(handle, irp),
         Request::Socket { target, family, role } => requests::open(client, irp, Spec { target, family, role }),
+        Request::LookUp(request) => names::look_up(client, irp, request, passive),
         Request::OnSocket(socket, request) => requests::on_socket(client, irp, socket, request),
     }
 }

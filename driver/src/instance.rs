@@ -8,6 +8,7 @@ use crate::driver::{Acquired, CAPTURE_ATTEMPTS};
 use crate::irp::Irp;
 use crate::list::{Links, List};
 use crate::lock::{Guard, SpinLock};
+use crate::names::LookUp;
 use crate::pool::Ref;
 use crate::queue::{IrpQueue, Owner, Parked};
 use crate::socket::Socket;
@@ -25,7 +26,7 @@ use wskclient_lifecycle::{Closed, Gate, Left, Lifecycle, Released, Share, State}
 /// # Invariants
 /// - The gate is open while the lifecycle is up, from just before the first reference counts. Every socket of the instance is inside from its creation until WSK has it
 ///   back.
-/// - Every such socket is in one of the two lists, under their lock.
+/// - Every such socket is in one of the two lists, under their lock. Look-ups are inside, and in their list, while they are out.
 /// - While the lifecycle is up or stopping, one reference to the client is given up for the instance, if it is a client's.
 pub struct Instance {
     target: Target,
@@ -38,6 +39,7 @@ pub struct Instance {
     of_dead: AtomicBool,
     gate: Gate,
     sockets: SpinLock<Sockets>,
+    look_ups: SpinLock<List>,
     startups: IrpQueue,
     cleanups: IrpQueue,
 }
@@ -68,6 +70,7 @@ impl Instance {
             of_dead: AtomicBool::new(false),
             gate: Gate::closed(),
             sockets: SpinLock::new(Sockets { open: List::new(), ending: List::new() }),
+            look_ups: SpinLock::new(List::new()),
             startups: IrpQueue::new(),
             cleanups: IrpQueue::new(),
         }
@@ -168,6 +171,7 @@ impl Instance {
                 parked.complete(WsaError::OperationAborted.status(), 0);
             }
         }
+        self.cancel_look_ups(|look_up| look_up.came_through(opener));
     }
 
     /// Goes in, to create a socket: false unless the provider is up.
@@ -201,9 +205,52 @@ impl Instance {
         unsafe { sockets.list(ending).remove(socket.links()) };
     }
 
+    /// A look-up that is inside the gate joins the instance.
+    pub fn add_look_up(&self, links: NonNull<Links>, client: &Ref<Client>) {
+        // SAFETY: a new look-up is in no list, and leaves this one before it goes.
+        unsafe { self.look_ups.lock().push(links) };
+        // As for sockets.
+        if self.gate.is_closed() {
+            self.home(client).queue_work();
+        }
+    }
+
+    /// A look-up leaves the instance.
+    ///
+    /// # Safety
+    /// It has been added.
+    pub unsafe fn remove_look_up(&self, links: NonNull<Links>) {
+        // SAFETY: the caller's promise.
+        unsafe { self.look_ups.lock().remove(links) };
+    }
+
+    /// Cancels the look-ups that are wanted, each once. They are finished on the worker.
+    fn cancel_look_ups(&self, wanted: impl Fn(&LookUp) -> bool) {
+        while let Some(look_up) = self.hold_look_up(&wanted) {
+            look_up.cancel_held();
+        }
+    }
+
+    fn hold_look_up(&self, wanted: impl Fn(&LookUp) -> bool) -> Option<Ref<LookUp>> {
+        let look_ups = self.look_ups.lock();
+        let mut next = look_ups.first();
+        while let Some(links) = next {
+            // SAFETY: a look-up leaves the list before it goes.
+            let look_up = unsafe { LookUp::from_links(links).as_ref() };
+            if wanted(look_up) && look_up.hold_for_cancel() {
+                // SAFETY: it has not left the list, so a reference to it exists.
+                return Some(unsafe { Ref::again(look_up) });
+            }
+            // SAFETY: in the list whose lock is held.
+            next = unsafe { Links::after(links) };
+        }
+        None
+    }
+
     /// The worker's run: makes every transition that can be made now.
     pub fn run(&self, home: Home<'_>, passive: Passive) {
         if self.lifecycle().state() == State::Stopping {
+            self.cancel_look_ups(|_| true);
             self.end_sockets();
             if !self.gate.is_drained() {
                 self.leave_lingering(home);

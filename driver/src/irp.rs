@@ -121,6 +121,16 @@ impl Irp {
         Ok(())
     }
 
+    /// The first `length` bytes of where the I/O manager takes the output from, zeroed; none if the output buffer is shorter.
+    pub fn zeroed_output(&mut self, length: usize) -> Option<&mut [u8]> {
+        let (_, _, room) = self.device_control();
+        let buffer = NonNull::new(self.system_buffer()).filter(|_| length <= room)?;
+        // SAFETY: the system buffer holds at least the output's length, and its owner may write it.
+        unsafe { buffer.write_bytes(0, length) };
+        // SAFETY: initialised just now, and borrowed from its owner.
+        Some(unsafe { slice::from_raw_parts_mut(buffer.as_ptr(), length) })
+    }
+
     /// Writes parts of a reply that WSK wrote other parts of, and returns its length as [`reply`](Self::reply) does.
     pub fn amend_reply<T: FromBytes + IntoBytes + Immutable>(&mut self, amend: impl FnOnce(&mut T)) -> usize {
         if self.output_fits::<T>().is_err() {

@@ -14,6 +14,7 @@
 //! | `dispatch`, `request` | from an IRP to a valid request |
 //! | `process`, `client`, `target`, `instance` | processes, and the providers that they start: startup, cleanup, teardown |
 //! | `table`, `socket`, `operation`, `accept`, `requests` | sockets by handle, their lives, and what is asked of them |
+//! | `names` | look-ups |
 //! | `queue` | IRPs that wait in the driver |
 //! | `worker`, `rundown` | the one thread, and whoever else is in the image |
 //! | `irp`, `nt`, `lock`, `list`, `pool` | the kernel, in Rust's terms |
@@ -32,6 +33,7 @@ mod irp;
 mod ledger;
 mod list;
 mod lock;
+mod names;
 mod nt;
 mod operation;
 mod pool;

@@ -1,6 +1,7 @@
 //! From bytes to a request: only decoding makes one, and what it makes is valid in itself.
 
 use crate::irp::Irp;
+use crate::names::LookUpRequest;
 use crate::startup::StartupRequest;
 use crate::target::Target;
 use core::mem::offset_of;
@@ -37,6 +38,8 @@ pub enum Request {
         /// What it is for.
         role: Role,
     },
+    /// A look-up.
+    LookUp(LookUpRequest),
     /// A request on a socket.
     OnSocket(SocketHandle, SocketRequest),
 }
@@ -87,6 +90,8 @@ impl Request {
             Ioctl::Ledger => without_input::<Ledger>(irp).map(|()| Self::Ledger),
             Ioctl::Startup => StartupRequest::decode(irp).map(Self::Startup),
             Ioctl::Cleanup => decode_cleanup(irp),
+            Ioctl::NameToAddresses => LookUpRequest::addresses(irp).map(Self::LookUp),
+            Ioctl::AddressToName => LookUpRequest::names(irp).map(Self::LookUp),
             Ioctl::Socket => decode_open(irp),
             Ioctl::Bind => {
                 let Bind { socket, address, reserved } = irp.input()?;

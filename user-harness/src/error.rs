@@ -219,6 +219,7 @@ fn advice_on(status: NtStatus) -> Option<&'static str> {
         WsaError::NotSocket => {
             "the handle is stale or another client's: a socket ends with its close and its provider's last cleanup"
         }
+        WsaError::HostNotFound | WsaError::NoData => "check the name, the service and the address family",
         WsaError::NotConnected => "connect or accept before sending and receiving",
         WsaError::NetworkDown | WsaError::SystemNotReady => {
             "the WSK provider is gone or not up yet: `sc query afd`, then try again"

@@ -55,6 +55,7 @@ const NAMES: &[(u32, &str)] = &[
     (0xC000_023C, "STATUS_NETWORK_UNREACHABLE"),
     (0xC000_023D, "STATUS_HOST_UNREACHABLE"),
     (0xC000_0241, "STATUS_CONNECTION_ABORTED"),
+    (0xC000_0272, "STATUS_NO_MATCH"),
 ];
 
 /// The name of an NTSTATUS that the driver or its surroundings answer.

@@ -125,6 +125,16 @@ errors! {
     NotInitialised "WSANOTINITIALISED" = 10093, customer(10093), [];
     /// The peer shut the connection down gracefully.
     Disconnected "WSAEDISCON" = 10101, status(0xC000_0237), [];
+    /// The service is not known for the kind of socket.
+    TypeNotFound "WSATYPE_NOT_FOUND" = 10109, customer(10109), [];
+    /// No such host, or no such service.
+    HostNotFound "WSAHOST_NOT_FOUND" = 11001, status(0xC000_0272), [0xC000_0225];
+    /// The name can't be resolved now; perhaps later.
+    TryAgain "WSATRY_AGAIN" = 11002, customer(11002), [];
+    /// The name can't be resolved, now or later.
+    NoRecovery "WSANO_RECOVERY" = 11003, customer(11003), [];
+    /// The name has no address of the kind that was asked for.
+    NoData "WSANO_DATA" = 11004, customer(11004), [];
 }
 
 #[cfg(test)]

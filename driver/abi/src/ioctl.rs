@@ -99,6 +99,12 @@ ioctls! {
     Address = 0x828, Buffered;
     /// Ends one or both directions of a connection: in [`Shutdown`](crate::Shutdown).
     Shutdown = 0x829, Buffered;
+    /// Asks for the addresses of a name: in [`NameToAddresses`](crate::NameToAddresses), out an [`AddressList`](crate::AddressList)
+    /// and as many [`ResolvedAddress`](crate::ResolvedAddress) after it as there are and fit.
+    NameToAddresses = 0x840, Buffered;
+    /// Asks for the names of an address: in [`AddressToName`](crate::AddressToName), out
+    /// [`AddressToNameReply`](crate::AddressToNameReply).
+    AddressToName = 0x841, Buffered;
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod address;
 mod error;
 mod ioctl;
 mod ledger;
+mod names;
 mod namespace;
 mod provider;
 mod request;
@@ -19,6 +20,7 @@ pub use address::{AF_INET, AF_INET6, Address};
 pub use error::{NtStatus, STATUS_PENDING, STATUS_SUCCESS, WsaError};
 pub use ioctl::{DEVICE_TYPE, Ioctl, Kind, Method};
 pub use ledger::{Ledger, SocketCounts, Tally};
+pub use names::{AddressList, AddressToName, AddressToNameReply, NameToAddresses, ResolvedAddress, hints};
 pub use namespace::{Guid, NAMESPACES, NS_DNS, Namespace, NamespaceEntry};
 pub use provider::{CATALOG, CatalogEntry, CountedPer, Policy, Provider};
 pub use request::{

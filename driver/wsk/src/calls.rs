@@ -5,7 +5,7 @@
 //! the call returns. An answer other than `STATUS_PENDING` without the routine having run means that the IRP was never taken: an
 //! absent function answers [`NOT_IMPLEMENTED`] in this way.
 
-use crate::sys;
+use crate::{Passive, sys};
 use core::ffi::c_void;
 use core::ptr::{NonNull, null, null_mut};
 
@@ -70,6 +70,101 @@ impl Provider {
             null_mut(),
             null(),
             null_mut(),
+            null_mut(),
+            null_mut(),
+            irp.as_ptr()
+        )
+    }
+}
+
+/// A question for addresses. Whoever asks keeps it, and the texts that it points to, where they are until the IRP completes.
+#[derive(Debug)]
+pub struct NameQuestion {
+    /// The host's name, or a null buffer.
+    pub node: sys::UnicodeString,
+    /// The service's name or port number, or a null buffer.
+    pub service: sys::UnicodeString,
+    /// `NS_*`: the namespace that is asked, 0 for all.
+    pub namespace: u32,
+    /// What kind of addresses is wanted.
+    pub hints: sys::AddressInfo,
+    /// Where the list of results is put.
+    pub result: *mut sys::AddressInfo,
+}
+
+impl Provider {
+    /// Asks for the addresses of a name. After a success the question's `result` is a list that is given back with
+    /// [`free_addresses`](Self::free_addresses). Source: `PFN_WSK_GET_ADDRESS_INFO`. `PASSIVE_LEVEL`.
+    ///
+    /// # Safety
+    /// The capture is kept during the call; `question` stays, and nobody else touches it, until the IRP completes; the module's
+    /// terms for the IRP.
+    #[must_use = "the answer says whether the IRP was taken"]
+    pub unsafe fn name_to_addresses(
+        &self,
+        question: NonNull<NameQuestion>,
+        irp: NonNull<sys::Irp>,
+        _: Passive,
+    ) -> sys::NtStatus {
+        // SAFETY: the dispatch table stays while the capture is kept.
+        let dispatch = unsafe { &*self.dispatch };
+        // SAFETY: the caller's promise.
+        let question = unsafe { &mut *question.as_ptr() };
+        let optional = |text: &mut sys::UnicodeString| if text.buffer.is_null() { null_mut() } else { text };
+        call!(
+            dispatch.get_address_info,
+            self.client,
+            optional(&mut question.node),
+            optional(&mut question.service),
+            question.namespace,
+            null_mut(),
+            &raw mut question.hints,
+            &raw mut question.result,
+            null_mut(),
+            null_mut(),
+            irp.as_ptr()
+        )
+    }
+
+    /// Gives a list of [`name_to_addresses`](Self::name_to_addresses) back. Source: `PFN_WSK_FREE_ADDRESS_INFO`. `PASSIVE_LEVEL`.
+    ///
+    /// # Safety
+    /// The capture under which the list was made is kept; the list is given back this once, and not used afterwards.
+    pub unsafe fn free_addresses(&self, list: NonNull<sys::AddressInfo>, _: Passive) {
+        // SAFETY: the dispatch table stays while the capture is kept.
+        let dispatch = unsafe { &*self.dispatch };
+        if let Some(free) = dispatch.free_address_info {
+            // SAFETY: the caller's promise.
+            unsafe { free(self.client, list.as_ptr()) };
+        }
+    }
+
+    /// Asks for the names of an address and its port. Source: `PFN_WSK_GET_NAME_INFO`. `PASSIVE_LEVEL`.
+    ///
+    /// # Safety
+    /// The capture is kept during the call; `address` is a whole `SOCKADDR` of `length` bytes; it, the two strings and the room that
+    /// they describe stay until the IRP completes; the module's terms for the IRP.
+    #[must_use = "the answer says whether the IRP was taken"]
+    pub unsafe fn address_to_name(
+        &self,
+        (address, length): (NonNull<sys::SockAddr>, u32),
+        names: NonNull<[sys::UnicodeString; 2]>,
+        flags: u32,
+        irp: NonNull<sys::Irp>,
+        _: Passive,
+    ) -> sys::NtStatus {
+        // SAFETY: the dispatch table stays while the capture is kept.
+        let dispatch = unsafe { &*self.dispatch };
+        // SAFETY: the caller's promise.
+        let [node, service] = unsafe { &mut *names.as_ptr() };
+        call!(
+            dispatch.get_name_info,
+            self.client,
+            address.as_ptr(),
+            length,
+            node,
+            service,
+            flags,
             null_mut(),
             null_mut(),
             irp.as_ptr()

@@ -14,7 +14,7 @@ mod irql;
 mod registration;
 pub mod sys;
 
-pub use calls::{Category, NOT_IMPLEMENTED, Provider, SocketRef};
+pub use calls::{Category, NOT_IMPLEMENTED, NameQuestion, Provider, SocketRef};
 pub use irql::Passive;
 #[cfg(windows)]
 pub use registration::Registration;

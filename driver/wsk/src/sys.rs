@@ -42,12 +42,8 @@ opaque! {
     SecurityDescriptor;
     /// `WSK_CLIENT`: a client's binding to the WSK provider.
     Client;
-    /// ADDRINFOEXW: one result of [`ProviderDispatch::get_address_info`].
-    AddressInfo;
     /// CMSGHDR: control data of a datagram.
     ControlHeader;
-    /// `UNICODE_STRING`.
-    UnicodeString;
 }
 
 /// NTSTATUS.
@@ -446,6 +442,26 @@ structs! {
     ProviderNpi = "WSK_PROVIDER_NPI", 16 {
         client: *mut Client = "Client" @ 0,
         dispatch: *const ProviderDispatch = "Dispatch" @ 8,
+    }
+    /// A text of UTF-16 units, and the room that there is for it.
+    UnicodeString = "UNICODE_STRING", 16 {
+        length: u16 = "Length" @ 0,
+        maximum_length: u16 = "MaximumLength" @ 2,
+        buffer: *mut u16 = "Buffer" @ 8,
+    }
+    /// Hints for [`ProviderDispatch::get_address_info`], and one of its results.
+    AddressInfo = "ADDRINFOEXW", 72 {
+        flags: i32 = "ai_flags" @ 0,
+        family: i32 = "ai_family" @ 4,
+        socket_type: i32 = "ai_socktype" @ 8,
+        protocol: i32 = "ai_protocol" @ 12,
+        address_length: usize = "ai_addrlen" @ 16,
+        canonical_name: *mut u16 = "ai_canonname" @ 24,
+        address: *mut SockAddr = "ai_addr" @ 32,
+        blob: *mut c_void = "ai_blob" @ 40,
+        blob_length: usize = "ai_bloblen" @ 48,
+        provider: *mut Guid = "ai_provider" @ 56,
+        next: *mut AddressInfo = "ai_next" @ 64,
     }
     /// The provider's functions.
     ProviderDispatch = "WSK_PROVIDER_DISPATCH", 56 {

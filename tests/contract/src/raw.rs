@@ -1,16 +1,16 @@
 //! Requests as bytes: for what no well-meaning library sends.
 
-use crate::PATIENCE;
+use crate::{DNS, PATIENCE};
 use wskctl::{
     Client,
     abi::{
-        AF_INET, Accept, AcceptReply, Address, AddressOf, AddressReply, Bind, Cleanup, Close, Connect, Guid, Ioctl,
-        Ledger, Listen, Method, NtStatus, Role, Shutdown, SocketHandle, SocketOpen, SocketReply, Startup, StartupReply,
-        Transfer, VersionReply, WinsockVersion, WsaError,
+        AF_INET, Accept, AcceptReply, Address, AddressList, AddressOf, AddressReply, AddressToName, AddressToNameReply,
+        Bind, Cleanup, Close, Connect, Guid, Ioctl, Ledger, Listen, Method, NameToAddresses, NtStatus, Role, Shutdown,
+        SocketHandle, SocketOpen, SocketReply, Startup, StartupReply, Transfer, VersionReply, WinsockVersion, WsaError,
     },
     device::Completion,
 };
-use zerocopy::{Immutable, IntoBytes};
+use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 /// `STATUS_INVALID_DEVICE_REQUEST`: there is no such request.
 pub const INVALID_DEVICE_REQUEST: NtStatus = 0xC000_0010_u32.cast_signed();
@@ -73,6 +73,14 @@ pub fn well_formed(ioctl: Ioctl, socket: SocketHandle) -> (Vec<u8>, usize) {
             (bytes_of(&input), size_of::<AddressReply>())
         }
         Ioctl::Shutdown => (bytes_of(&Shutdown { socket, how: Shutdown::SEND, reserved: 0 }), 0),
+        Ioctl::NameToAddresses => {
+            let mut input = NameToAddresses { provider: DNS, node_length: 9, ..NameToAddresses::new_zeroed() };
+            input.node[..9].copy_from_slice(&"localhost".encode_utf16().collect::<Vec<_>>());
+            (bytes_of(&input), size_of::<AddressList>())
+        }
+        Ioctl::AddressToName => {
+            (bytes_of(&AddressToName { provider: DNS, address, flags: 0 }), size_of::<AddressToNameReply>())
+        }
         Ioctl::Close => (bytes_of(&Close { socket, flags: 0, linger: 0 }), 0),
     }
 }

@@ -4,8 +4,9 @@
 use contract::{
     APPLICATION, Lab, TRANSPORT,
     abi::{
-        Address, AddressOf, Bind, CATALOG, Cleanup, Close, Connect, Guid, Ioctl, Listen, Method, Provider, Role,
-        Shutdown, SocketHandle, SocketOpen, Startup, Transfer, WsaError,
+        Address, AddressOf, AddressToName, Bind, CATALOG, Cleanup, Close, Connect, Guid, Ioctl, Listen, Method,
+        NAMESPACES, NameToAddresses, Provider, Role, Shutdown, SocketHandle, SocketOpen, Startup, Transfer, WsaError,
+        hints,
     },
     check::without_looks,
     raw::{self, INFO_LENGTH_MISMATCH, INVALID_DEVICE_REQUEST, refused, well_formed},
@@ -117,7 +118,7 @@ fn unknown_codes_and_known_functions_with_another_method_or_access_are_refused()
             }
         }
         let known = |code| Ioctl::from_code(code).is_some();
-        let functions = (0x800..0x840).chain([0, 1, 0x7FF, 0xFFF]).map(|function| 0x8057_C000 | function << 2);
+        let functions = (0x800..0x860).chain([0, 1, 0x7FF, 0xFFF]).map(|function| 0x8057_C000 | function << 2);
         for code in functions.chain([0, 1, u32::MAX, 0x8000_0000, 0x8056_E000]).filter(|&code| !known(code)) {
             refused(&victim.client, code, &[0; 16], 128, INVALID_DEVICE_REQUEST);
         }
@@ -131,6 +132,7 @@ fn bad_fields() -> Vec<BadField> {
     let mut fields = bad_reserved();
     fields.extend(bad_startups_and_sockets());
     fields.extend(bad_addresses());
+    fields.extend(bad_questions());
     fields
 }
 
@@ -218,7 +220,62 @@ fn bad_addresses() -> Vec<BadField> {
     fields
 }
 
-/// contract: CARD-2, WSA-3
+/// Fields of look-ups: providers, flags, hints, lengths, texts.
+fn bad_questions() -> Vec<BadField> {
+    type In = NameToAddresses;
+    let mut fields: Vec<BadField> = Vec::new();
+    let mut bad = |ioctl, at, bytes: &[u8], error| fields.push((ioctl, at, bytes.to_vec(), error));
+    let look_ups = [
+        (Ioctl::NameToAddresses, offset_of!(In, provider), offset_of!(In, flags), hints::NAME_FLAGS),
+        (
+            Ioctl::AddressToName,
+            offset_of!(AddressToName, provider),
+            offset_of!(AddressToName, flags),
+            hints::ADDRESS_FLAGS,
+        ),
+    ];
+    for (ioctl, provider, flags, known) in look_ups {
+        bad(ioctl, provider, Guid::NIL.as_bytes(), WsaError::Invalid);
+        for entry in NAMESPACES.iter().filter(|entry| entry.active == 0) {
+            bad(ioctl, provider, entry.provider.as_bytes(), WsaError::NotSupported);
+        }
+        for bit in (0..32).map(|bit| 1_u32 << bit).filter(|bit| known & bit == 0) {
+            bad(ioctl, flags, bit.as_bytes(), WsaError::Invalid);
+        }
+    }
+    let contradiction = hints::NAME_REQUIRED | hints::NUMBER_OF_HOST;
+    bad(Ioctl::AddressToName, offset_of!(AddressToName, flags), contradiction.as_bytes(), WsaError::Invalid);
+    for family in [1_u16, 22, u16::MAX] {
+        bad(Ioctl::NameToAddresses, offset_of!(In, family), family.as_bytes(), WsaError::FamilyNotSupported);
+    }
+    for family in [0_u16, 1, u16::MAX] {
+        let at = offset_of!(AddressToName, address);
+        bad(Ioctl::AddressToName, at, family.as_bytes(), WsaError::FamilyNotSupported);
+    }
+    bad(Ioctl::AddressToName, offset_of!(AddressToName, address) + 27, &[1], WsaError::Invalid);
+    for kind in [3_u16, 5, u16::MAX] {
+        bad(Ioctl::NameToAddresses, offset_of!(In, socket_type), kind.as_bytes(), WsaError::SocketTypeNotSupported);
+    }
+    for (kind, protocol) in [(hints::STREAM, 17_u8), (hints::DATAGRAM, 6)] {
+        let [low, high] = kind.to_le_bytes();
+        let both = [low, high, protocol, 0, 0, 0];
+        bad(Ioctl::NameToAddresses, offset_of!(In, socket_type), &both, WsaError::SocketTypeNotSupported);
+    }
+    for protocol in [1_u32, 58, u32::MAX] {
+        bad(Ioctl::NameToAddresses, offset_of!(In, protocol), protocol.as_bytes(), WsaError::ProtocolNotSupported);
+    }
+    for length in [10_u16, 257, 0x8000, u16::MAX] {
+        // One unit more than the name has is a zero within the name.
+        bad(Ioctl::NameToAddresses, offset_of!(In, node_length), length.as_bytes(), WsaError::Invalid);
+    }
+    for length in [1_u16, 33, u16::MAX] {
+        bad(Ioctl::NameToAddresses, offset_of!(In, service_length), length.as_bytes(), WsaError::Invalid);
+    }
+    bad(Ioctl::NameToAddresses, offset_of!(In, node_length), &[0, 0], WsaError::HostNotFound);
+    fields
+}
+
+/// contract: CARD-2, WSA-3, NSP-2
 #[test]
 fn every_field_past_its_limits_is_refused_with_its_error() {
     Victim::new().withstands(|victim| {
@@ -248,6 +305,19 @@ fn a_wrong_field_is_found_before_a_missing_startup_and_a_wrong_length_before_bot
     }
 }
 
+fn names_a_socket(ioctl: Ioctl) -> bool {
+    let others = [
+        Ioctl::Version,
+        Ioctl::Ledger,
+        Ioctl::Startup,
+        Ioctl::Cleanup,
+        Ioctl::Socket,
+        Ioctl::NameToAddresses,
+        Ioctl::AddressToName,
+    ];
+    !others.contains(&ioctl)
+}
+
 /// contract: CARD-2, X-5
 #[test]
 fn a_handle_that_names_no_socket_is_wsaenotsock() {
@@ -263,7 +333,7 @@ fn a_handle_that_names_no_socket_is_wsaenotsock() {
     handles.retain(|handle| !known.contains(handle));
     victim.withstands(|victim| {
         for &ioctl in Ioctl::ALL {
-            if matches!(ioctl, Ioctl::Version | Ioctl::Ledger | Ioctl::Startup | Ioctl::Cleanup | Ioctl::Socket) {
+            if !names_a_socket(ioctl) {
                 continue;
             }
             for &handle in &handles {

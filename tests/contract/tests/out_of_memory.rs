@@ -2,19 +2,26 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use contract::{
-    APPLICATION, Lab, PATIENCE, VERSION,
+    APPLICATION, DNS, Lab, PATIENCE, SAN, VERSION,
     abi::{Role, WsaError},
     check::deregistered,
     traffic::{any, unused_address},
 };
 use wskctl::{
-    Client, Error,
+    Client, Error, Wanted,
     peer::{Listener, Peer},
 };
 
 /// A life in which every kind of request occurs. The first failure ends it.
 fn life(client: &Client, peers: &Listener) -> Result<(), Error> {
     let started = client.startup(APPLICATION, VERSION, 0)?;
+    let (san, dns) = (client.startup(SAN, VERSION, 0)?, client.startup_namespace(DNS)?);
+    let wanted = Wanted { node: Some("localhost"), ..Wanted::default() };
+    client.resolve(DNS, &wanted)?;
+    client.names_of(DNS, peers.address(), 0)?;
+    client.socket(SAN, Role::Connection)?;
+    dns.cleanup()?;
+    san.cleanup()?;
     let listener = client.socket(APPLICATION, Role::Listen)?;
     let address = unused_address();
     listener.bind(address)?;
@@ -45,13 +52,14 @@ fn life(client: &Client, peers: &Listener) -> Result<(), Error> {
     Ok(())
 }
 
-/// contract: X-9
+/// contract: X-9, NSP-2
 #[test]
 fn every_allocation_may_fail_and_nothing_is_left_half_done() {
     const ENOUGH: u64 = 200;
     let peers = Listener::start().unwrap();
     let mut failures = 0;
     let mut unharmed = 0;
+    let mut look_ups = 0;
     for index in 0..ENOUGH {
         let Some(lab) = Lab::start_failing(index) else {
             failures += 1;
@@ -61,7 +69,8 @@ fn every_allocation_may_fail_and_nothing_is_left_half_done() {
         let lived = Client::open(process.device()).and_then(|client| {
             let lived = life(&client, &peers);
             // Whatever failed: the rest can be given back.
-            while client.cleanup(APPLICATION).is_ok() {}
+            while client.cleanup(APPLICATION).is_ok() || client.cleanup(SAN).is_ok() {}
+            while client.cleanup_namespace(DNS).is_ok() {}
             deregistered(&client);
             lived
         });
@@ -69,7 +78,11 @@ fn every_allocation_may_fail_and_nothing_is_left_half_done() {
             Ok(()) => unharmed += 1,
             Err(error) => {
                 failures += 1;
-                assert_eq!(error.winsock(), Some(WsaError::NoBuffers), "allocation {index}: {error}");
+                // Memory has another name among namespace providers (contract: NSP-2).
+                let look_up = error.to_string().starts_with("look ");
+                let expected = if look_up { WsaError::NotEnoughMemory } else { WsaError::NoBuffers };
+                assert_eq!(error.winsock(), Some(expected), "allocation {index}: {error}");
+                look_ups += u32::from(look_up);
             }
         }
         drop(lab);
@@ -78,5 +91,6 @@ fn every_allocation_may_fail_and_nothing_is_left_half_done() {
         }
     }
     assert!(failures > 5, "only {failures} allocations could fail");
+    assert!(look_ups >= 2, "only {look_ups} look-ups failed");
     assert!(unharmed > 0, "every life failed");
 }

@@ -1,0 +1,280 @@
+//! Look-ups: names to addresses, and addresses to names (contract: NSP-1, NSP-4).
+//!
+//! One idea: a look-up goes out with the request's own IRP, and comes back to the worker. There, at `PASSIVE_LEVEL`, what WSK found
+//! is copied into the caller's buffer and WSK gets its list back, before the IRP completes and the look-up leaves its provider.
+
+mod request;
+mod results;
+
+use crate::client::{Client, Opener};
+use crate::irp::Irp;
+use crate::list::Links;
+use crate::nt;
+use crate::pool::{OutOfPool, Ref};
+use crate::rundown::Running;
+use crate::target::Target;
+use crate::worker::Work;
+use core::cell::UnsafeCell;
+use core::ffi::c_void;
+use core::mem::offset_of;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering};
+use wdk_sys::{DEVICE_OBJECT, IRP, NTSTATUS};
+use wsk::{NOT_IMPLEMENTED, NameQuestion, Passive, sys};
+use wskclient_abi::{AF_INET, Address, AddressToNameReply, Kind, Namespace, STATUS_PENDING, STATUS_SUCCESS, WsaError};
+use wskclient_lifecycle::{Arrived, Claim, Returned};
+
+/// A valid question.
+pub struct LookUpRequest {
+    /// Who is asked.
+    pub namespace: Namespace,
+    question: Question,
+}
+
+/// What WSK is asked, and where it answers. Its texts lie in the IRP's system buffer, which stays until the IRP completes.
+enum Question {
+    /// The addresses of a name.
+    Addresses(NameQuestion),
+    /// The names of an address.
+    Names {
+        /// The address.
+        address: Address,
+        /// Where the names of host and service are written.
+        names: [sys::UnicodeString; 2],
+        /// `NI_*`.
+        flags: u32,
+    },
+}
+
+/// A look-up that is out at WSK, or has just come back.
+///
+/// # Invariants
+/// - It is inside its provider's gate, and in its list, until it has been finished.
+/// - `question` is WSK's from the call until the IRP has come back, and then the worker's.
+pub struct LookUp {
+    work: Work,
+    links: UnsafeCell<Links>,
+    client: Ref<Client>,
+    namespace: Namespace,
+    irp: NonNull<IRP>,
+    opener: Opener,
+    claim: Claim,
+    cancelled: AtomicBool,
+    question: UnsafeCell<Question>,
+}
+
+// SAFETY: the links are used under the provider's lock, the question by one party at a time (invariant).
+unsafe impl Sync for LookUp {}
+// SAFETY: nothing in it belongs to a thread.
+unsafe impl Send for LookUp {}
+
+/// Asks WSK.
+pub fn look_up(client: &Ref<Client>, mut irp: Irp, request: LookUpRequest, passive: Passive) -> NTSTATUS {
+    let LookUpRequest { namespace, question } = request;
+    let instance = client.instance(Target::Namespace(namespace));
+    if !instance.enter() {
+        return irp.complete(WsaError::NotInitialised.status(), 0);
+    }
+    if matches!(question, Question::Names { .. }) && irp.zero_reply::<AddressToNameReply>().is_err() {
+        instance.leave(client);
+        return irp.complete(WsaError::Fault.status(), 0);
+    }
+    let Ok(look_up) = LookUp::try_new(client, namespace, &irp, question) else {
+        instance.leave(client);
+        return irp.complete(WsaError::NotEnoughMemory.status(), 0);
+    };
+    client.take(look_up.kind());
+    irp.mark_pending();
+    let context = look_up.clone().into_raw();
+    // SAFETY: the routine takes the context over.
+    unsafe { irp.set_completion_routine(completed, context.as_ptr().cast()) };
+    let irp = irp.into_raw();
+    instance.add_look_up(look_up.links(), client);
+    let status = look_up.ask(passive);
+    match look_up.claim.returned(status == STATUS_PENDING) {
+        Returned::Outstanding | Returned::Finished => {}
+        Returned::NeverTaken => {
+            // SAFETY: the IRP never left.
+            unsafe { nt::set_io_status(irp, if status < 0 { status } else { NOT_IMPLEMENTED }, 0) };
+            // SAFETY: the routine won't run: the context is ours again.
+            let look_up = unsafe { Ref::from_raw(context) };
+            if look_up.claim.arrived() == Arrived::End {
+                look_up.end();
+            }
+        }
+    }
+    STATUS_PENDING
+}
+
+impl LookUp {
+    fn try_new(
+        client: &Ref<Client>,
+        namespace: Namespace,
+        irp: &Irp,
+        question: Question,
+    ) -> Result<Ref<Self>, OutOfPool> {
+        Ref::try_new(Self {
+            work: Work::new(run),
+            links: UnsafeCell::new(Links::new()),
+            client: client.clone(),
+            namespace,
+            irp: irp.as_raw(),
+            opener: Opener::of(irp),
+            claim: Claim::new(),
+            cancelled: AtomicBool::new(false),
+            question: UnsafeCell::new(question),
+        })
+    }
+
+    /// What it is counted as.
+    fn kind(&self) -> Kind {
+        // SAFETY: which variant it is never changes.
+        match unsafe { &*self.question.get() } {
+            Question::Addresses(_) => Kind::NameToAddresses,
+            Question::Names { .. } => Kind::AddressToName,
+        }
+    }
+
+    /// The place in the provider's list.
+    pub const fn links(&self) -> NonNull<Links> {
+        // SAFETY: a field of a live object is not null.
+        unsafe { NonNull::new_unchecked(self.links.get()) }
+    }
+
+    /// The look-up whose place in a provider's list this is.
+    pub const fn from_links(links: NonNull<Links>) -> NonNull<Self> {
+        // SAFETY: only look-ups' places are in those lists.
+        unsafe { links.byte_sub(offset_of!(Self, links)) }.cast()
+    }
+
+    /// Whether the request came through a handle.
+    pub fn came_through(&self, opener: Opener) -> bool {
+        self.opener == opener
+    }
+
+    /// Makes the call. The caller is inside the provider's gate.
+    fn ask(&self, passive: Passive) -> NTSTATUS {
+        let Some(wsk) = self.client.driver().subsystem.provider() else {
+            return WsaError::NetworkDown.status();
+        };
+        let irp = nt::as_wsk(self.irp);
+        // SAFETY: the caller's up to the call (invariant).
+        match unsafe { &mut *self.question.get() } {
+            // SAFETY: the look-up stays until the IRP has come back; inside the gate, so the capture is kept.
+            Question::Addresses(question) => unsafe { wsk.name_to_addresses(question.into(), irp, passive) },
+            Question::Names { address, names, flags } => {
+                let length =
+                    if address.family == AF_INET { size_of::<sys::SockAddrIn>() } else { size_of::<Address>() };
+                let address = (NonNull::from(address).cast(), u32::try_from(length).unwrap_or(0));
+                // SAFETY: as above; a valid address of its family; the names lie in the reply's place.
+                unsafe { wsk.address_to_name(address, names.into(), *flags, irp, passive) }
+            }
+        }
+    }
+
+    /// Holds it, to cancel it, if it was not cancelled before and has not come back.
+    pub fn hold_for_cancel(&self) -> bool {
+        !self.cancelled.swap(true, Ordering::Relaxed) && self.claim.hold()
+    }
+
+    /// Cancels a look-up that is held, and lets go of it.
+    pub fn cancel_held(&self) {
+        // SAFETY: a held IRP does not complete.
+        unsafe { nt::cancel(self.irp) };
+        if self.claim.let_go() == Arrived::End {
+            self.end();
+        }
+    }
+
+    /// The IRP has come back: the worker does the rest, since WSK's list is given back at `PASSIVE_LEVEL`.
+    fn end(&self) {
+        self.client.driver().worker.queue(&self.work, || {
+            // SAFETY: whoever calls has the look-up, so a reference to it exists.
+            let _given_to_the_run = unsafe { Ref::again(self) }.into_raw();
+        });
+    }
+
+    /// What a failure is called: a look-up that fails after it was cancelled was cancelled by that; memory has a name of its own among
+    /// namespace providers (contract: NSP-1, NSP-2).
+    fn verdict(&self, status: NTSTATUS) -> NTSTATUS {
+        if self.cancelled.load(Ordering::Relaxed) {
+            WsaError::OperationAborted.status()
+        } else if status == WsaError::NoBuffers.status() {
+            WsaError::NotEnoughMemory.status()
+        } else {
+            status
+        }
+    }
+
+    /// Writes the reply; its length, bytes.
+    fn answer(&self, irp: &mut Irp, passive: Passive) -> Result<usize, NTSTATUS> {
+        // SAFETY: the IRP has come back: the worker's (invariant).
+        match unsafe { &mut *self.question.get() } {
+            Question::Addresses(question) => {
+                let list = NonNull::new(question.result).ok_or(WsaError::NoData.status())?;
+                // SAFETY: a successful look-up's list, which is WSK's until it is given back.
+                let length = unsafe { results::write(list, irp) };
+                if let Some(wsk) = self.client.driver().subsystem.provider() {
+                    // SAFETY: inside the gate, so the capture is kept; the list is given back this once.
+                    unsafe { wsk.free_addresses(list, passive) };
+                }
+                length
+            }
+            Question::Names { names: [node, service], .. } => {
+                let lengths = [node.length, service.length];
+                Ok(irp.amend_reply(|reply: &mut AddressToNameReply| {
+                    let [node, service] = lengths;
+                    reply.node_length = trim(&mut reply.node, node);
+                    reply.service_length = trim(&mut reply.service, service);
+                }))
+            }
+        }
+    }
+}
+
+/// Zeroes what lies after a text of `bytes` bytes, or after its terminator; its length, units.
+fn trim(units: &mut [u16], bytes: u16) -> u16 {
+    let limit = units.len().min(usize::from(bytes) / size_of::<u16>());
+    let length = units.iter().take(limit).position(|&unit| unit == 0).unwrap_or(limit);
+    units.iter_mut().skip(length).for_each(|unit| *unit = 0);
+    u16::try_from(length).unwrap_or(0)
+}
+
+/// WSK has answered. At any IRQL up to `DISPATCH_LEVEL`, perhaps inside the call.
+unsafe extern "C" fn completed(_device: *mut DEVICE_OBJECT, _irp: *mut IRP, context: *mut c_void) -> NTSTATUS {
+    let _running = Running::enter(context);
+    // SAFETY: what `look_up` gave up is not null.
+    let look_up: NonNull<LookUp> = unsafe { NonNull::new_unchecked(context.cast()) };
+    // SAFETY: the reference that `look_up` gave up.
+    let look_up = unsafe { Ref::from_raw(look_up) };
+    if look_up.claim.arrived() == Arrived::End {
+        look_up.end();
+    }
+    nt::MORE_PROCESSING_REQUIRED
+}
+
+/// The worker's run for a look-up.
+unsafe fn run(work: NonNull<Work>, passive: Passive) {
+    // SAFETY: the place is built into a look-up.
+    let look_up: NonNull<LookUp> = unsafe { work.byte_sub(offset_of!(LookUp, work)) }.cast();
+    // SAFETY: the reference that `end` gave up.
+    finish(unsafe { Ref::from_raw(look_up) }, passive);
+}
+
+/// Copies what was found, gives WSK's memory and the record back, and then completes the IRP.
+fn finish(look_up: Ref<LookUp>, passive: Passive) {
+    let client = look_up.client.clone();
+    let instance = client.instance(Target::Namespace(look_up.namespace));
+    // SAFETY: the IRP has come back.
+    let (status, _) = unsafe { nt::io_status(look_up.irp) };
+    // SAFETY: as above, so it is ours.
+    let mut irp = unsafe { Irp::from_raw(look_up.irp) };
+    let answered = if status < 0 { Err(look_up.verdict(status)) } else { look_up.answer(&mut irp, passive) };
+    let (status, length) = answered.map_or_else(|status| (status, 0), |length| (STATUS_SUCCESS, length));
+    let kind = look_up.kind();
+    // SAFETY: in the list until now.
+    unsafe { instance.remove_look_up(look_up.links()) };
+    drop(look_up);
+    client.complete(irp, kind, status, length);
+    instance.leave(&client);
+}
