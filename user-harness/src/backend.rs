@@ -1,6 +1,9 @@
 //! Where the driver runs: the choice that the command line makes, and the device that comes of it.
 
-use crate::{Cause, Error, Exit, device::Device};
+use crate::{
+    Cause, Error, Exit,
+    device::{Device, agent::Agent},
+};
 use std::path::PathBuf;
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -61,39 +64,75 @@ enum Inner {
     Nowhere(std::convert::Infallible),
 }
 
-/// A process that the backend made, with its own view of the device. It ends with [`Process::kill`].
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub struct Process(LabProcess);
+/// A process of its own that sees the device: a client of the driver that can be ended without ending anybody else.
+pub struct Process(Client);
 
-/// A process that the backend made: there is none on this system.
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-pub struct Process(std::convert::Infallible);
+enum Client {
+    #[cfg_attr(not(windows), expect(dead_code, reason = "only Windows has processes of the device"))]
+    Agent(Agent),
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    Lab(LabProcess),
+}
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 impl Process {
-    /// The device, as the process sees it.
+    /// The device, as this process sees it.
     #[must_use]
     pub fn device(&self) -> &dyn Device {
-        &self.0
+        match &self.0 {
+            Client::Agent(agent) => agent,
+            #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+            Client::Lab(process) => process,
+        }
     }
 
-    /// Ends the process, whatever its threads do. Returns when the system is done with it.
+    /// Kills it. What becomes of its requests is not told.
     pub fn kill(&self) {
-        self.0.process().kill();
+        match &self.0 {
+            Client::Agent(agent) => agent.kill(),
+            #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+            Client::Lab(process) => process.process().kill(),
+        }
+    }
+
+    /// Has it end: its requests are cancelled, its handles closed.
+    pub fn exit(&self) {
+        match &self.0 {
+            Client::Agent(agent) => agent.exit(),
+            #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+            Client::Lab(process) => process.process().exit(),
+        }
     }
 }
 
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-impl Process {
-    /// The device, as the process sees it.
-    #[must_use]
-    pub fn device(&self) -> &dyn Device {
-        match self.0 {}
-    }
+/// What a driver or its surroundings may be unable to do: see [`Backend::lacks`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Feature {
+    /// Cancelling one request ends it (`CancelIoEx`).
+    Cancel,
+    /// IPv6.
+    Ipv6,
+    /// A socket tells its own address and its peer's.
+    Addresses,
+    /// Shutting one direction down, and graceful closes.
+    Shutdown,
+    /// Peers see a reset where a socket is closed.
+    Reset,
+}
 
-    /// Ends the process, whatever its threads do.
-    pub fn kill(&self) {
-        match self.0 {}
+impl Feature {
+    /// Every feature, with its name.
+    pub const ALL: &'static [(&'static str, Self)] = &[
+        ("addresses", Self::Addresses),
+        ("cancel", Self::Cancel),
+        ("ipv6", Self::Ipv6),
+        ("reset", Self::Reset),
+        ("shutdown", Self::Shutdown),
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, feature)| *feature == self).map_or("", |(name, _)| name)
     }
 }
 
@@ -185,19 +224,6 @@ impl Backend {
         }
     }
 
-    /// A further process, where making one is the backend's to do: in the lab. Elsewhere processes are the system's.
-    #[must_use]
-    pub fn process(&self) -> Option<Process> {
-        match &self.0 {
-            #[cfg(windows)]
-            Inner::Device(_) => None,
-            #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-            Inner::Lab { lab, .. } => Some(Process(lab.process())),
-            #[cfg(not(any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
-            Inner::Nowhere(never) => match *never {},
-        }
-    }
-
     /// Pool blocks that the driver has allocated now, and their bytes, where the backend can tell: in the lab.
     #[must_use]
     pub fn pool_in_use(&self) -> Option<(usize, usize)> {
@@ -225,6 +251,53 @@ impl Backend {
             Inner::Device(_) => !windows::is_wine(),
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
             Inner::Lab { .. } => true,
+            #[cfg(not(any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
+            Inner::Nowhere(never) => match *never {},
+        }
+    }
+
+    /// Whether this backend is without a feature: stock Wine's WSK is without all of them.
+    #[must_use]
+    pub fn lacks(&self, _feature: Feature) -> bool {
+        !self.close_is_abortive()
+    }
+
+    /// A further process inside this one, where making one is the backend's to do: in the lab. Elsewhere processes are the system's.
+    #[must_use]
+    pub fn process_within(&self) -> Option<Process> {
+        match &self.0 {
+            #[cfg(windows)]
+            Inner::Device(_) => None,
+            #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+            Inner::Lab { lab, .. } => Some(Process(Client::Lab(lab.process()))),
+            #[cfg(not(any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
+            Inner::Nowhere(never) => match *never {},
+        }
+    }
+
+    /// A new process that sees the device. In the lab it must have ended before the backend does.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn process(&self) -> Result<Process, Error> {
+        match &self.0 {
+            #[cfg(windows)]
+            Inner::Device(_) => Agent::spawn().map(Client::Agent).map(Process),
+            #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+            Inner::Lab { lab, .. } => Ok(Process(Client::Lab(lab.process()))),
+            #[cfg(not(any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
+            Inner::Nowhere(never) => match *never {},
+        }
+    }
+
+    /// Whether the machine goes on: a broken rule stops the lab, and then no request ends any more.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        match &self.0 {
+            #[cfg(windows)]
+            Inner::Device(_) => true,
+            #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+            Inner::Lab { lab, .. } => lab.machine().violations().is_empty(),
             #[cfg(not(any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
             Inner::Nowhere(never) => match *never {},
         }

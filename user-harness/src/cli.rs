@@ -82,6 +82,16 @@ pub(crate) enum Command {
                       summary; its fields are null where the backend can't supply them."
     )]
     Demo,
+    /// Runs scenario files: what clients and their peers do, and what must come of it
+    #[command(
+        after_help = "Examples:\n  wskctl run user-harness/scenarios/*.toml\n  wskctl run --check my.toml\n  wskctl --format json \
+                      --seed 7 run my.toml\n\nuser-harness/scenarios/README.md describes the files. Nothing runs before every file is \
+                      understood;\none that is wrong ends with exit code 2. Each file has a fresh lab, or the device as it is."
+    )]
+    Run(Run),
+    /// Makes requests for another wskctl, which sends them through standard input
+    #[command(hide = true)]
+    Agent,
     /// Holds references, sockets and pending requests until it is killed
     #[command(
         after_help = "Examples:\n  wskctl hold --seconds 5\n  wskctl --format json hold\n\nTells on one line when everything is \
@@ -110,6 +120,16 @@ pub(crate) enum Command {
     /// Shows the help of a command, or a topic: `json`, `exit-codes`
     #[command(after_help = "Examples:\n  wskctl help status\n  wskctl help json")]
     Help(help::Arguments),
+}
+
+#[derive(Args)]
+pub(crate) struct Run {
+    /// Scenario files (TOML)
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Only say whether the files are right
+    #[arg(long)]
+    pub check: bool,
 }
 
 #[derive(Args)]

@@ -1,12 +1,14 @@
 //! The commands: what each does once the command line is understood.
 
+mod agent;
 pub(crate) mod completions;
 pub(crate) mod help;
 mod hold;
+mod run;
 pub(crate) mod status;
 pub(crate) mod stress;
 
-pub(crate) use status::{driver_version, kind_name};
+pub(crate) use status::{driver_version, kind_name, ledger_json};
 
 use crate::{
     Exit,
@@ -31,16 +33,20 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> 
     let choice = parsed.global.choice();
     let mut output = Output::new(parsed.global.format);
     let result = match parsed.command {
-        Command::Status(arguments) => status::run(&choice, &arguments, &mut output),
+        Command::Status(arguments) => status::run(&choice, &arguments, &mut output).map(|()| Exit::Success),
         Command::Demo => return demo::run(&choice, &mut output),
-        Command::Hold(hold) => hold::run(&choice, &hold, &mut output),
-        Command::Stress(arguments) => stress::run(&choice, &parsed.global, &arguments, &mut output),
-        Command::Completions(arguments) => completions::run(&arguments, &mut output),
-        Command::Man => completions::manual(&mut output),
-        Command::Help(arguments) => help::run(&arguments, &mut output),
+        Command::Hold(hold) => hold::run(&choice, &hold, &mut output).map(|()| Exit::Success),
+        Command::Stress(arguments) => {
+            stress::run(&choice, &parsed.global, &arguments, &mut output).map(|()| Exit::Success)
+        }
+        Command::Completions(arguments) => completions::run(&arguments, &mut output).map(|()| Exit::Success),
+        Command::Man => completions::manual(&mut output).map(|()| Exit::Success),
+        Command::Help(arguments) => help::run(&arguments, &mut output).map(|()| Exit::Success),
+        Command::Run(run) => run::run(&choice, &run, &mut output),
+        Command::Agent => agent::run(&choice).map(|()| Exit::Success),
     };
     match result {
-        Ok(()) => Exit::Success,
+        Ok(exit) => exit,
         Err(error) => {
             output.fail(&error);
             error.exit()

@@ -6,6 +6,7 @@
 use crate::{Error, abi::NtStatus};
 use std::{sync::Arc, time::Duration};
 
+pub mod agent;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod lab;
 #[cfg(windows)]
@@ -50,7 +51,12 @@ pub trait RequestBackend: Send + Sync {
     fn wait(&mut self, timeout: Duration) -> Option<Completion>;
     /// See [`Request::cancel`].
     fn cancel(&self);
+    /// See [`Request::on_completion`].
+    fn on_completion(&mut self, observer: Observer);
 }
+
+/// What is run at a request's completion, in a thread of the backend's: it neither waits nor calls the device.
+pub type Observer = Box<dyn FnOnce() + Send>;
 
 /// An open handle. Clones share it; it closes with [`Handle::close`] or with its last clone.
 #[derive(Clone)]
@@ -124,13 +130,20 @@ impl Request {
             backend.cancel();
         }
     }
+
+    /// Has `observer` run at the completion, so that one thread can wait for many requests; at once if it has come already. Set at most
+    /// once. A request that is dropped before may forget it.
+    pub fn on_completion(&mut self, observer: impl FnOnce() + Send + 'static) {
+        match &mut self.0 {
+            State::Issued(backend) => backend.on_completion(Box::new(observer)),
+            State::Taken => observer(),
+        }
+    }
 }
 
 /// A request that ended at submission.
-#[cfg(any(windows, test))]
 pub(crate) struct Refused(Option<Completion>);
 
-#[cfg(any(windows, test))]
 impl Refused {
     /// A request that completes at once with `status` and no data.
     pub(crate) fn request(status: NtStatus, buffer: Vec<u8>) -> Request {
@@ -138,7 +151,6 @@ impl Refused {
     }
 }
 
-#[cfg(any(windows, test))]
 impl RequestBackend for Refused {
     fn is_complete(&self) -> bool {
         true
@@ -149,11 +161,63 @@ impl RequestBackend for Refused {
     }
 
     fn cancel(&self) {}
+
+    fn on_completion(&mut self, observer: Observer) {
+        observer();
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A device that opens, and whose requests come back with their input appended to their buffer.
+    struct Mirror;
+
+    impl Device for Mirror {
+        fn open(&self) -> Result<Handle, Error> {
+            Ok(Handle::new(MirrorHandle))
+        }
+    }
+
+    struct MirrorHandle;
+
+    impl HandleBackend for MirrorHandle {
+        fn submit(&self, code: u32, input: &[u8], mut buffer: Vec<u8>) -> Request {
+            buffer.extend(input);
+            Refused::request(code.cast_signed(), buffer)
+        }
+
+        fn cancel_all(&self) {}
+
+        fn close(&self) {}
+    }
+
+    #[test]
+    fn an_agents_requests_come_back_as_the_device_completes_them() {
+        let (input, asks) = std::io::pipe().unwrap();
+        let (answers, output) = std::io::pipe().unwrap();
+        let server = std::thread::spawn(move || agent::serve(&Mirror, input, output));
+        let process = agent::Agent::over(asks, answers);
+        let handle = process.open().unwrap();
+        let (sender, told) = std::sync::mpsc::channel();
+        let mut requests: Vec<_> =
+            (0_u8..50).map(|number| handle.submit(number.into(), &[number], vec![0; 3])).collect();
+        for (number, request) in requests.iter_mut().enumerate() {
+            let sender = sender.clone();
+            request.on_completion(move || sender.send(number).unwrap());
+        }
+        let mut numbers: Vec<_> = told.iter().take(50).collect();
+        numbers.sort_unstable();
+        assert!(numbers.into_iter().eq(0..50), "each observer is run once");
+        for (number, mut request) in (0_u8..).zip(requests) {
+            let completion = request.wait(Duration::ZERO).expect("the observer was told");
+            assert_eq!((completion.status, completion.buffer), (number.into(), vec![0, 0, 0, number]));
+        }
+        drop(handle);
+        process.exit();
+        server.join().unwrap().unwrap();
+    }
 
     #[test]
     fn a_completion_is_handed_out_once() {

@@ -26,6 +26,7 @@ pub mod backend;
 pub mod cli;
 pub mod device;
 pub mod peer;
+pub mod scenario;
 
 mod client;
 mod commands;

@@ -50,6 +50,11 @@ impl<R: Reply> Operation<R> {
         self.request.cancel();
     }
 
+    /// Has `observer` run at its end, in a thread of the backend's: see [`Request::on_completion`].
+    pub fn on_completion(&mut self, observer: impl FnOnce() + Send + 'static) {
+        self.request.on_completion(observer);
+    }
+
     /// Waits up to `timeout` for the raw completion: status, Information and buffer, whatever the status.
     ///
     /// # Errors

@@ -48,6 +48,14 @@ impl Output {
         Self { format, stream: anstream::stdout() }
     }
 
+    /// Writes one event for programs only: people read it elsewhere.
+    pub fn emit_json(&mut self, event: &impl Event) -> Result<(), Error> {
+        match self.format {
+            Format::Human => Ok(()),
+            Format::Json => self.emit(event),
+        }
+    }
+
     /// Writes one event, at once: whoever reads along sees it when it happened.
     pub fn emit(&mut self, event: &impl Event) -> Result<(), Error> {
         let line = match self.format {

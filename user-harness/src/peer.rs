@@ -3,7 +3,7 @@
 use crate::{Cause, Error, abi::Address};
 use std::{
     io::{self, Read, Write},
-    net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream},
+    net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -17,7 +17,18 @@ const POLL: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub struct Listener {
     listener: TcpListener,
-    address: SocketAddrV4,
+    address: SocketAddr,
+}
+
+/// An address as the standard library has it; of an address family that it does not know, the unspecified one.
+#[must_use]
+pub fn host_address(address: Address) -> SocketAddr {
+    let ip = match (address.as_v4(), address.as_v6()) {
+        (Some(octets), _) => IpAddr::from(octets),
+        (None, Some(octets)) => IpAddr::from(octets),
+        (None, None) => Ipv4Addr::UNSPECIFIED.into(),
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 impl Listener {
@@ -26,12 +37,18 @@ impl Listener {
     /// # Errors
     /// The host has no socket or port left.
     pub fn start() -> Result<Self, Error> {
-        let failed = |error| Error::host("a peer's listener on 127.0.0.1", error);
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
+        Self::start_on(Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// Listens on an address of this host.
+    ///
+    /// # Errors
+    /// The address is not this host's, or it has no socket or port left.
+    pub fn start_on(address: IpAddr) -> Result<Self, Error> {
+        let failed = |error| Error::host(format!("a peer's listener on {address}"), error);
+        let listener = TcpListener::bind((address, 0)).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
-        let SocketAddr::V4(address) = listener.local_addr().map_err(failed)? else {
-            return Err(Error::unexpected("a peer's listener on 127.0.0.1", "it has no IPv4 address"));
-        };
+        let address = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, address })
     }
 
@@ -46,16 +63,24 @@ impl Listener {
     /// # Errors
     /// None came within [`PATIENCE`].
     pub fn accept(&self) -> Result<Peer, Error> {
+        self.accept_within(PATIENCE)
+    }
+
+    /// Waits so long for a connection.
+    ///
+    /// # Errors
+    /// None came.
+    pub fn accept_within(&self, patience: Duration) -> Result<Peer, Error> {
         let what = || format!("a peer's listener on {} waiting for a connection", self.address);
         let started = Instant::now();
         loop {
             match self.listener.accept() {
                 Ok((stream, _)) => return Peer::over(stream).map_err(|error| Error::host(what(), error)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && started.elapsed() < PATIENCE => {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && started.elapsed() < patience => {
                     thread::sleep(POLL);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(Error::new(what(), Cause::TimedOut(PATIENCE)));
+                    return Err(Error::new(what(), Cause::TimedOut(patience)));
                 }
                 Err(error) => return Err(Error::host(what(), error)),
             }
@@ -122,8 +147,7 @@ impl Peer {
     /// # Errors
     /// Nothing listens there.
     pub fn connect(address: Address) -> Result<Self, Error> {
-        let octets = address.as_v4().unwrap_or_default();
-        let address = SocketAddr::from((octets, address.port()));
+        let address = host_address(address);
         TcpStream::connect_timeout(&address, PATIENCE)
             .and_then(Self::over)
             .map_err(|error| Error::host(format!("a peer connecting to {address}"), error))
@@ -132,19 +156,39 @@ impl Peer {
     /// This end's address.
     #[must_use]
     pub fn address(&self) -> Option<Address> {
-        match self.stream.local_addr() {
-            Ok(SocketAddr::V4(address)) => Some(address.into()),
-            _ => None,
-        }
+        self.stream.local_addr().ok().map(Address::from)
     }
 
     /// The other end's address.
     #[must_use]
     pub fn remote(&self) -> Option<Address> {
-        match self.stream.peer_addr() {
-            Ok(SocketAddr::V4(address)) => Some(address.into()),
-            _ => None,
-        }
+        self.stream.peer_addr().ok().map(Address::from)
+    }
+
+    /// The same end, for another thread.
+    ///
+    /// # Errors
+    /// The host has no handle left.
+    pub fn try_clone(&self) -> Result<Self, Error> {
+        let stream =
+            self.stream.try_clone().map_err(|error| Error::host("a second handle of a peer's socket", error))?;
+        Ok(Self { stream })
+    }
+
+    /// Has the end of the last handle reset the connection.
+    ///
+    /// # Errors
+    /// The host refuses.
+    pub fn reset_at_close(&self) -> Result<(), Error> {
+        socket2::SockRef::from(&self.stream)
+            .set_linger(Some(Duration::ZERO))
+            .map_err(|error| Error::host("a peer resetting its connection", error))
+    }
+
+    /// Ends whatever threads do with this end.
+    pub fn interrupt(&self) {
+        // One that has ended has nothing to interrupt.
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     /// Sends all of `data`.
@@ -164,6 +208,18 @@ impl Peer {
         match self.stream.read_exact(&mut data) {
             Ok(()) => Ok(data),
             Err(error) => Err(Error::host(format!("a peer receiving {length} bytes"), error)),
+        }
+    }
+
+    /// Receives until the other end has sent all it will.
+    ///
+    /// # Errors
+    /// The connection is reset, or nothing comes for [`PATIENCE`].
+    pub fn receive_to_end(&mut self) -> Result<Vec<u8>, Error> {
+        let mut data = Vec::new();
+        match self.stream.read_to_end(&mut data) {
+            Ok(_) => Ok(data),
+            Err(error) => Err(Error::host(format!("a peer receiving, after {} bytes", data.len()), error)),
         }
     }
 

@@ -128,7 +128,7 @@ impl Socket {
     /// # Errors
     /// `WSAEINVAL` when it is not bound.
     pub fn local_address(&self) -> Result<Address, Error> {
-        self.address_of(AddressOf::LOCAL, "ask for the local address").call()
+        self.begin_address(AddressOf::LOCAL).call()
     }
 
     /// The peer's address.
@@ -136,10 +136,12 @@ impl Socket {
     /// # Errors
     /// `WSAENOTCONN`, `WSAEOPNOTSUPP` for a listening socket.
     pub fn peer_address(&self) -> Result<Address, Error> {
-        self.address_of(AddressOf::PEER, "ask for the peer's address").call()
+        self.begin_address(AddressOf::PEER).call()
     }
 
-    fn address_of(&self, end: u32, what: &str) -> Operation<Address> {
+    /// Starts to ask for the address of one end, [`AddressOf::LOCAL`] or [`AddressOf::PEER`].
+    pub fn begin_address(&self, end: u32) -> Operation<Address> {
+        let what = if end == AddressOf::PEER { "ask for the peer's address" } else { "ask for the local address" };
         let input = AddressOf { socket: self.handle, end, reserved: 0 };
         self.client.begin(Ioctl::Address, &input, vec![0; size_of::<AddressReply>()], what.into())
     }
@@ -180,8 +182,13 @@ impl Socket {
     /// # Errors
     /// `WSAENOTSOCK` when it is closed already, `WSAENOBUFS`.
     pub fn close_gracefully(&self, milliseconds: Option<u32>) -> Result<(), Error> {
+        self.begin_close_gracefully(milliseconds).call()
+    }
+
+    /// Starts a graceful close.
+    pub fn begin_close_gracefully(&self, milliseconds: Option<u32>) -> Operation<()> {
         let input = Close { socket: self.handle, flags: Close::LINGER, linger: milliseconds.unwrap_or(0) };
-        self.client.begin(Ioctl::Close, &input, Vec::new(), "close gracefully".into()).call()
+        self.client.begin(Ioctl::Close, &input, Vec::new(), "close gracefully".into())
     }
 
     /// Starts a close.

@@ -10,10 +10,9 @@ pub(crate) const STATUS_ACCESS_DENIED: NtStatus = 0xC000_0022_u32.cast_signed();
 /// `STATUS_INVALID_DEVICE_REQUEST`: what the driver answers to a control code that it does not know.
 pub(crate) const STATUS_INVALID_DEVICE_REQUEST: NtStatus = 0xC000_0010_u32.cast_signed();
 /// `STATUS_INVALID_HANDLE`.
-#[cfg(windows)]
 pub(crate) const STATUS_INVALID_HANDLE: NtStatus = 0xC000_0008_u32.cast_signed();
 
-const NAMES: &[(u32, &str)] = &[
+pub(crate) const NAMES: &[(u32, &str)] = &[
     (0x0000_0000, "STATUS_SUCCESS"),
     (0x0000_0102, "STATUS_TIMEOUT"),
     (0x0000_0103, "STATUS_PENDING"),

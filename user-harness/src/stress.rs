@@ -160,7 +160,7 @@ impl Run<'_> {
     }
 
     fn process(&self, plan: &Plan, threads: u32) {
-        let tally = match self.backend.process() {
+        let tally = match self.backend.process_within() {
             Some(process) => self.in_the_lab(&process, plan, threads),
             None => Self::as_a_child(plan, threads),
         };

@@ -44,6 +44,26 @@ fn help_is_as_the_golden_files_show_it() {
     golden("man.txt", &["man", "--help"]);
     golden("json.txt", &["help", "json"]);
     golden("exit-codes.txt", &["help", "exit-codes"]);
+    golden("run.txt", &["run", "--help"]);
+}
+
+#[test]
+fn a_scenario_file_that_is_wrong_exits_with_2_and_shows_every_place_with_a_suggestion() {
+    let path = std::env::temp_dir().join(format!("wskctl-{}.toml", std::process::id()));
+    let file = "title = \"x\"\n[[step]]\nrecieve = \"a\"\n[[step]]\ncleanup = \"application\"\nstatsu = \"any\"\n";
+    std::fs::write(&path, file).expect("a file");
+    let output = wskctl(&["--format", "json", "run", "--check", path.to_str().expect("a path")]);
+    std::fs::remove_file(&path).expect("the file goes");
+    assert_eq!(output.status.code(), Some(2));
+    let told = text(&output.stderr);
+    for part in [".toml:3:1", "3 | recieve", "did you mean `receive`?", ".toml:6:1", "did you mean `status`?"] {
+        assert!(told.contains(part), "{part} is missing in\n{told}");
+    }
+    let lines: Vec<serde_json::Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!((&lines[0]["line"], &lines[0]["column"]), (&3.into(), &1.into()));
+    assert_eq!(lines[1]["help"], "did you mean `status`?");
+    assert_eq!(lines[2]["failed"], 1);
 }
 
 #[test]

@@ -22,6 +22,7 @@ use std::{
 use wskctl::{
     Client, Started,
     abi::{Guid, Namespace, Provider, WinsockVersion, WsaError},
+    backend::{Choice, Kind},
     device::lab,
 };
 
@@ -140,6 +141,12 @@ impl Lab {
         started(&client, APPLICATION);
         client
     }
+}
+
+/// The lab with the driver that `WSKCLIENT_SYS` names, as `wskctl` chooses it.
+#[must_use]
+pub fn choice() -> Choice {
+    Choice { kind: Kind::Lab, driver: Some(image()), seed: options().seed, ..Choice::default() }
 }
 
 /// The driver's image.

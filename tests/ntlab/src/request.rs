@@ -180,7 +180,12 @@ pub(crate) struct Shared {
     complete: AtomicBool,
     completion: Mutex<Option<Completion>>,
     done: Condvar,
+    /// Told once, at the completion.
+    observer: Mutex<Option<Observer>>,
 }
+
+/// What is run at a request's completion, in whatever thread completes it.
+type Observer = Box<dyn FnOnce() + Send>;
 
 /// An overlapped request. Dropping it does not cancel it.
 #[must_use = "a request that nobody waits for may still be pending"]
@@ -241,6 +246,7 @@ impl Handle {
             complete: AtomicBool::new(false),
             completion: Mutex::new(None),
             done: Condvar::new(),
+            observer: Mutex::new(None),
         });
         if !self.is_open() || self.process().is_exiting() {
             shared.end(Completion { status: NtStatus::INVALID_HANDLE, information: 0, output: Vec::new() });
@@ -388,6 +394,15 @@ impl Shared {
         *self.completion.lock() = Some(completion);
         self.complete.store(true, Ordering::Release);
         self.done.notify_all();
+        self.tell();
+    }
+
+    /// Runs the observer, if there is one: the first to come after the completion has it.
+    fn tell(&self) {
+        let observer = self.observer.lock().take();
+        if let Some(observer) = observer {
+            observer();
+        }
     }
 
     /// Cancels the request if it is pending; whether it was.
@@ -435,6 +450,15 @@ impl Request {
     pub fn wait(&self, timeout: Duration) -> Option<Completion> {
         self.shared.wait(&self.machine.inner, timeout);
         self.shared.completion.lock().clone()
+    }
+
+    /// Has `observer` run once the request is completed: by the thread that completes it, or by this one if it is already. It may
+    /// neither wait nor call the machine. One that was set before and has not run is forgotten.
+    pub fn on_completion(&self, observer: impl FnOnce() + Send + 'static) {
+        *self.shared.observer.lock() = Some(Box::new(observer));
+        if self.is_complete() {
+            self.shared.tell();
+        }
     }
 
     /// `CancelIoEx` for this request; false is `ERROR_NOT_FOUND`: it is completed already.

@@ -114,52 +114,57 @@ fn at<T: Copy + Default>(array: &[T], index: usize) -> T {
     array.get(index).copied().unwrap_or_default()
 }
 
+/// The ledger's figures, by name.
+pub(crate) fn ledger_json(ledger: &Ledger) -> Value {
+    let references: Map<String, Value> = Provider::ALL
+        .iter()
+        .map(|&provider| {
+            let index = provider as usize;
+            let counts =
+                json!({ "client": at(&ledger.references, index), "driver": at(&ledger.driver_references, index) });
+            (provider.name().into(), counts)
+        })
+        .collect();
+    let requests: Map<String, Value> = Kind::ALL
+        .iter()
+        .map(|&kind| {
+            let counts = json!({
+                "client": tally(ledger.tally(kind)),
+                "driver": tally(at(&ledger.driver_requests, kind as usize)),
+            });
+            (kind_name(kind), counts)
+        })
+        .collect();
+    json!({
+        "registered": ledger.registered != 0,
+        "clients": ledger.clients,
+        "teardowns": ledger.teardowns,
+        "lingers_cut": ledger.lingers_cut,
+        "references": references,
+        "sockets": {
+            "client": {
+                "open": ledger.sockets.open,
+                "closing": ledger.sockets.closing,
+                "lingering": ledger.sockets.lingering,
+            },
+            "driver": ledger.driver_sockets,
+        },
+        "requests": requests,
+    })
+}
+
 impl Serialize for Status {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let ledger = &self.ledger;
-        let references: Map<String, Value> = Provider::ALL
-            .iter()
-            .map(|&provider| {
-                let index = provider as usize;
-                let counts =
-                    json!({ "client": at(&ledger.references, index), "driver": at(&ledger.driver_references, index) });
-                (provider.name().into(), counts)
-            })
-            .collect();
-        let requests: Map<String, Value> = Kind::ALL
-            .iter()
-            .map(|&kind| {
-                let counts = json!({
-                    "client": tally(ledger.tally(kind)),
-                    "driver": tally(at(&ledger.driver_requests, kind as usize)),
-                });
-                (kind_name(kind), counts)
-            })
-            .collect();
-        json!({
-            "event": "status",
-            "driver": self.driver,
-            "backend": self.backend,
-            "registered": ledger.registered != 0,
-            "clients": ledger.clients,
-            "teardowns": ledger.teardowns,
-            "lingers_cut": ledger.lingers_cut,
-            "references": references,
-            "sockets": {
-                "client": {
-                    "open": ledger.sockets.open,
-                    "closing": ledger.sockets.closing,
-                    "lingering": ledger.sockets.lingering,
-                },
-                "driver": ledger.driver_sockets,
-            },
-            "requests": requests,
-            "taken_per_second": self.rates.as_ref().map(|rates| {
+        let mut all = json!({ "event": "status", "driver": self.driver, "backend": self.backend });
+        if let (Value::Object(all), Value::Object(ledger)) = (&mut all, ledger_json(&self.ledger)) {
+            all.extend(ledger);
+            let rates = self.rates.as_ref().map(|rates| {
                 let named = Kind::ALL.iter().map(|&kind| (kind_name(kind), Value::from(at(rates, kind as usize))));
                 named.collect::<Map<_, _>>()
-            }),
-        })
-        .serialize(serializer)
+            });
+            all.insert("taken_per_second".into(), rates.into());
+        }
+        all.serialize(serializer)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The lab: the real .sys inside this process, on ntlab's kernel. Linux on x86-64 only.
 
-use super::{Completion, Device, Handle, HandleBackend, Request, RequestBackend};
+use super::{Completion, Device, Handle, HandleBackend, Observer, Request, RequestBackend};
 use crate::{Cause, Error, abi::DEVICE_PATH, backend::Verdict};
 use ntlab::{Machine, Stop};
 use std::{path::Path, time::Duration};
@@ -141,6 +141,10 @@ impl RequestBackend for LabRequest {
 
     fn cancel(&self) {
         let _whether_it_was_pending = self.request.cancel();
+    }
+
+    fn on_completion(&mut self, observer: Observer) {
+        self.request.on_completion(observer);
     }
 }
 

@@ -5,13 +5,14 @@
 //! itself. Its buffers belong to the system until the completion, so they live in a heap record that outlasts it.
 #![expect(unsafe_code, reason = "no crate offers overlapped requests that end with their exact NTSTATUS")]
 
-use super::{Completion, Device, Handle, HandleBackend, Refused, Request, RequestBackend};
+use super::{Completion, Device, Handle, HandleBackend, Observer, Refused, Request, RequestBackend};
 use crate::{
     Cause, Error,
     abi::{DEVICE_PATH, NtStatus, STATUS_PENDING},
     status::{STATUS_ACCESS_DENIED, STATUS_INVALID_HANDLE},
 };
 use std::{
+    ffi::c_void,
     fs::{File, OpenOptions},
     io::{self, Read},
     os::windows::{
@@ -20,16 +21,22 @@ use std::{
     },
     path::PathBuf,
     ptr::{NonNull, null, null_mut},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 use windows_sys::{
     Wdk::System::IO::NtDeviceIoControlFile,
     Win32::{
-        Foundation::{ERROR_ACCESS_DENIED, ERROR_FILE_NOT_FOUND, ERROR_PATH_NOT_FOUND, WAIT_OBJECT_0},
+        Foundation::{
+            ERROR_ACCESS_DENIED, ERROR_FILE_NOT_FOUND, ERROR_PATH_NOT_FOUND, HANDLE, INVALID_HANDLE_VALUE,
+            WAIT_OBJECT_0,
+        },
         System::{
             IO::{CancelIoEx, OVERLAPPED},
-            Threading::{CreateEventW, WaitForSingleObject},
+            Threading::{
+                CreateEventW, RegisterWaitForSingleObject, UnregisterWaitEx, WT_EXECUTEINWAITTHREAD,
+                WT_EXECUTEONLYONCE, WaitForSingleObject,
+            },
         },
     },
 };
@@ -85,7 +92,8 @@ impl HandleBackend for WindowsHandle {
             return Refused::request(crate::abi::WsaError::NoBuffers.status(), buffer);
         };
         let record = Box::new(Record { overlapped: OVERLAPPED::default(), event, input: input.to_vec(), buffer });
-        let request = WindowsRequest { record: Some(Pinned::new(record)), refused: None, file: self.0.clone() };
+        let record = Some(Pinned::new(record));
+        let request = WindowsRequest { watch: None, record, refused: None, file: self.0.clone() };
         match with_file(&self.0, |file| request.issue(file, code)) {
             Some(status) => request.issued(status),
             None => request.issued(STATUS_INVALID_HANDLE),
@@ -163,6 +171,8 @@ impl Pinned {
 }
 
 struct WindowsRequest {
+    /// Who tells the observer. It waits for the record's event, and so goes first.
+    watch: Option<Watch>,
     /// The record while the system may use it.
     record: Option<Pinned>,
     /// The completion of a request that failed at once.
@@ -237,6 +247,7 @@ impl RequestBackend for WindowsRequest {
         if !self.record.as_ref()?.wait(timeout) {
             return None;
         }
+        self.watch = None;
         let pinned = self.record.take()?;
         // SAFETY: the event is signalled: the request has completed.
         let record = unsafe { pinned.into_box() };
@@ -253,10 +264,73 @@ impl RequestBackend for WindowsRequest {
             with_file(&self.file, |file| cancel(file, pinned.0.as_ptr().cast_const().cast()));
         }
     }
+
+    fn on_completion(&mut self, observer: Observer) {
+        match &self.record {
+            Some(pinned) => self.watch = Watch::start(pinned.event(), observer),
+            None => observer(),
+        }
+    }
+}
+
+/// A wait of the system's thread pool, which runs an observer once when an event is signalled.
+///
+/// # Invariants
+/// The context came from `Box::into_raw`, and is freed by `drop`, after the system has forgotten the wait.
+struct Watch {
+    wait: HANDLE,
+    context: NonNull<Mutex<Option<Observer>>>,
+}
+
+impl Watch {
+    /// Has the observer run when `event` is signalled. Where the system has no memory for that, nobody is told.
+    fn start(event: &OwnedHandle, observer: Observer) -> Option<Self> {
+        let context = NonNull::from(Box::leak(Box::new(Mutex::new(Some(observer)))));
+        let mut wait = null_mut();
+        let flags = WT_EXECUTEONLYONCE | WT_EXECUTEINWAITTHREAD;
+        // SAFETY: the event outlives the watch, as does the context; the callback takes a context of this type.
+        let started = unsafe {
+            RegisterWaitForSingleObject(
+                &raw mut wait,
+                event.as_raw_handle(),
+                Some(signalled),
+                context.as_ptr().cast_const().cast(),
+                u32::MAX,
+                flags,
+            )
+        };
+        if started == 0 {
+            // SAFETY: a box's pointer that the system has not taken.
+            drop(unsafe { Box::from_raw(context.as_ptr()) });
+            return None;
+        }
+        // INVARIANT: the pointer is a box's, and `drop` is the only one to free it.
+        Some(Self { wait, context })
+    }
+}
+
+unsafe extern "system" fn signalled(context: *mut c_void, _timed_out: bool) {
+    let context: *const Mutex<Option<Observer>> = context.cast_const().cast();
+    // SAFETY: by the invariant of `Watch` the context lives until this has returned.
+    let context = unsafe { &*context };
+    let observer = context.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(observer) = observer {
+        observer();
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // SAFETY: the wait is ours; INVALID_HANDLE_VALUE has the call return when no callback runs or will.
+        let _ = unsafe { UnregisterWaitEx(self.wait, INVALID_HANDLE_VALUE) };
+        // SAFETY: by the type's invariant a box's pointer, which nobody else uses any more.
+        drop(unsafe { Box::from_raw(self.context.as_ptr()) });
+    }
 }
 
 impl Drop for WindowsRequest {
     fn drop(&mut self) {
+        self.watch = None;
         RequestBackend::cancel(self);
         if let Some(pinned) = self.record.take()
             && pinned.wait(DROP_PATIENCE)
