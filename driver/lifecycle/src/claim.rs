@@ -1,6 +1,6 @@
 //! Which of several parties ends an operation.
 
-use crate::sync::{AtomicU8, Ordering};
+use crate::sync::{AtomicU8, Ordering, constructor};
 
 /// The meeting of a call that hands an IRP out, the routine that is told of the IRP's completion, and whoever cancels the IRP in
 /// between.
@@ -58,10 +58,12 @@ pub enum Returned {
 }
 
 impl Claim {
-    /// Nobody has come by.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self(AtomicU8::new(0))
+    constructor! {
+        /// Nobody has come by.
+        #[must_use]
+        pub const fn new() -> Self {
+            Self(AtomicU8::new(0))
+        }
     }
 
     /// Makes a claim that nobody knows any more, or yet, new again.
@@ -111,7 +113,7 @@ impl Default for Claim {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use std::sync::atomic::AtomicUsize;

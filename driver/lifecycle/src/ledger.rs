@@ -94,7 +94,7 @@ impl<const KINDS: usize> Default for Ledger<KINDS> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

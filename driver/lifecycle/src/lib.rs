@@ -20,8 +20,10 @@
 //! - [`Claim`]: which of several parties ends an operation.
 //! - [`Ledger`]: taken, completed, cancelled, by kind.
 //!
+//! `tests/models.rs` tries the interleavings of the four that threads share, with [loom](https://docs.rs/loom)'s atomics.
+//!
 //! Nothing here blocks, allocates or panics, so everything may be called at any IRQL.
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, loom)), no_std)]
 #![forbid(unsafe_code)]
 
 mod claim;
@@ -37,6 +39,23 @@ pub use references::{References, Released, Share};
 pub use state::{Lifecycle, Startup, State};
 
 /// Atomics, by one name: a model checker's take their place.
-pub(crate) mod sync {
+mod sync {
+    #[cfg(not(loom))]
     pub(crate) use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+    #[cfg(loom)]
+    pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+    /// A constructor that is `const` where atomics allow it: a model checker's don't.
+    macro_rules! constructor {
+        ($(#[$attribute:meta])* pub const fn $name:ident() -> Self $body:block) => {
+            $(#[$attribute])*
+            #[cfg(not(loom))]
+            pub const fn $name() -> Self $body
+
+            $(#[$attribute])*
+            #[cfg(loom)]
+            pub fn $name() -> Self $body
+        };
+    }
+    pub(crate) use constructor;
 }

@@ -119,7 +119,6 @@ pub fn stuck_send(socket: &Socket) -> Operation<Sent> {
 ///
 /// # Panics
 /// The queue never gets full.
-#[must_use]
 pub fn stuck_connect(client: &Client, provider: Provider) -> (Socket, Operation<()>, Crowd) {
     const MOST: usize = 5000;
     const SOON: Duration = Duration::from_millis(150);

@@ -317,29 +317,3 @@ fn a_startup_during_the_teardown_waits_for_it_and_starts_afresh() {
     client.cleanup(APPLICATION).unwrap();
     deregistered(&client);
 }
-
-/// contract: WSA-13, WSA-15, WSP-9
-#[test]
-fn two_hundred_cycles_of_startup_traffic_and_cleanup_hold_nothing() {
-    let lab = Lab::start();
-    let client = lab.client();
-    let peers = Listener::start().unwrap();
-    let mut settled = None;
-    for cycle in 0..200_u64 {
-        let provider = Provider::ALL[usize::from(cycle % 2 == 1)];
-        started(&client, provider);
-        let mut connection = connected_to(&client, provider, &peers);
-        let message = cycle.to_le_bytes();
-        connection.socket.send(message.to_vec()).unwrap();
-        assert_eq!(connection.peer.receive(8).unwrap(), message);
-        let receive = connection.socket.begin_receive(8);
-        client.cleanup(provider).unwrap();
-        cancelled(receive);
-        assert_eq!(client.ledger().unwrap().teardowns, cycle + 1);
-        if cycle >= 10 {
-            let pool = lab.machine().pool_in_use();
-            assert_eq!(*settled.get_or_insert(pool), pool, "blocks and bytes of pool after cycle {cycle}");
-        }
-    }
-    deregistered(&client);
-}

@@ -3,7 +3,7 @@
 
 use contract::{
     APPLICATION, GLANCE, Lab, PATIENCE, TRANSPORT,
-    abi::{Close, Provider, WsaError},
+    abi::{Close, Provider, Shutdown, WsaError},
     check::{cancelled, fails},
     started,
     traffic::{bound, connected, stuck_send},
@@ -65,6 +65,25 @@ fn transport_sends_all_64_mebibytes_of_a_socket_that_was_closed_with_them_pendin
     fails(socket.send(vec![1]), WsaError::NotSocket);
     client.cleanup(TRANSPORT).unwrap();
     assert_eq!(send.wait(PATIENCE).unwrap().bytes, BYTES);
+    assert!(reader.join().unwrap() == data, "every byte arrives, in order, and then the end of the stream");
+    assert_eq!(client.ledger().unwrap().lingers_cut, 0);
+}
+
+/// contract: WSA-12
+#[test]
+fn application_delivers_all_64_mebibytes_after_a_shutdown_and_the_peers_close() {
+    const BYTES: usize = 64 << 20;
+    let lab = Lab::start();
+    let client = lab.started();
+    let (socket, reader) = connected_to_reader(&client, APPLICATION, Duration::from_millis(100));
+    let data = pattern(BYTES);
+    let mut send = socket.begin_send(data.clone());
+    let mut shutdown = socket.begin_shutdown(Shutdown::SEND);
+    assert_eq!(socket.receive(16).unwrap(), b"", "the peer closes when it has read everything");
+    socket.close().unwrap();
+    client.cleanup(APPLICATION).unwrap();
+    assert_eq!(send.wait(PATIENCE).unwrap().bytes, BYTES);
+    shutdown.wait(PATIENCE).unwrap();
     assert!(reader.join().unwrap() == data, "every byte arrives, in order, and then the end of the stream");
     assert_eq!(client.ledger().unwrap().lingers_cut, 0);
 }

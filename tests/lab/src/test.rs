@@ -20,6 +20,7 @@ pub fn run(workspace: &Workspace, options: &cli::Test) -> Result<Outcome> {
     if everything || options.host {
         results.add(bench.host(&options.arguments)?);
         results.add(bench.documentation(&options.arguments)?);
+        results.add(bench.models(&options.arguments)?);
     }
     if everything || options.lab {
         results.add(bench.layouts());
@@ -74,6 +75,21 @@ impl<'a> Bench<'a> {
         let run = Run { place: Place::Host, arguments: &[], environment: &[], show: self.show };
         let mut command = suite::test_cargo(self.workspace);
         run.run_command(command.args(["--doc", "--"]).args(arguments), self.workspace.root())
+    }
+
+    /// The pieces that must be right, in every interleaving that has at most three preemptions.
+    fn models(&self, arguments: &[String]) -> Result<Results> {
+        progress("model checking");
+        let run = Run { place: Place::Host, arguments: &[], environment: &[], show: self.show };
+        let mut command = suite::test_cargo(self.workspace);
+        command
+            .args(["--release", "--package", "wskclient-lifecycle", "--test", "models", "--target-dir"])
+            .arg(self.workspace.lab().join("models"))
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .env("RUSTFLAGS", "--cfg loom")
+            .env("LOOM_MAX_PREEMPTIONS", "3");
+        let root = self.workspace.root().join("driver/lifecycle/tests/models.rs");
+        run.run_command(command.arg("--").args(arguments), &root)
     }
 
     /// The clauses of the contract, on the real driver in the in-process kernel; and the wrong drivers.
