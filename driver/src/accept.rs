@@ -1,5 +1,6 @@
 //! Accepts: one at a time is out at WSK for each listening socket (two crash Windows), the rest wait in the driver.
 
+use crate::clock;
 use crate::irp::Irp;
 use crate::operation::Outgoing;
 use crate::pool::Ref;
@@ -27,7 +28,7 @@ pub fn accept(listener: Entry<'_>, irp: Irp) -> NTSTATUS {
     listener.client().take(Kind::Accept);
     irp.mark_pending();
     if first {
-        issue(&listener, irp);
+        issue(&listener, irp, clock::now());
     } else {
         park(listener, irp);
     }
@@ -38,7 +39,7 @@ pub fn accept(listener: Entry<'_>, irp: Irp) -> NTSTATUS {
 fn park(listener: Entry<'_>, irp: Irp) {
     // SAFETY: the entry keeps the socket.
     let socket = unsafe { Ref::again(&*listener) };
-    socket.accepts.park(Parked { irp, owner: Owner::Socket(listener.into_owned()), kind: Kind::Accept });
+    socket.accepts.park(Parked::new(irp, Owner::Socket(listener.into_owned()), Kind::Accept));
     let (accepting, closing) = socket.with_state(|state| (state.accepting, state.closing));
     if closing {
         // The close may have cancelled what waited before this one did.
@@ -55,8 +56,8 @@ pub fn issue_waiting(socket: &Ref<Socket>, _: Passive) {
     if !free {
         return;
     }
-    if let Some(Parked { irp, owner: Owner::Socket(entry), .. }) = socket.accepts.pop() {
-        return issue(&entry, irp);
+    if let Some(Parked { irp, owner: Owner::Socket(entry), since, .. }) = socket.accepts.pop() {
+        return issue(&entry, irp, since);
     }
     socket.with_state(|state| state.accepting = false);
     // One that came meanwhile saw an accept out, and does not call again.
@@ -65,13 +66,13 @@ pub fn issue_waiting(socket: &Ref<Socket>, _: Passive) {
     }
 }
 
-/// Hands an accept to WSK. The caller is inside the listener's gate and has marked the listener as accepting, and the IRP is counted and marked pending.
-fn issue(listener: &Socket, mut irp: Irp) {
+/// Hands an accept to WSK that was taken at `since`. The caller is inside the listener's gate and has marked the listener as accepting, and the IRP is counted and marked pending.
+fn issue(listener: &Socket, mut irp: Irp, since: u64) {
     let reserved = match Socket::try_new(listener.client(), Spec { role: Role::Connection, ..*listener.spec() }) {
         Ok(reserved) => reserved,
         Err(status) => return fail(listener, irp, ended_by_teardown(status)),
     };
-    let (operation, wsk) = match listener.begin(Kind::Accept, &irp, |_| Ok(())) {
+    let (operation, wsk) = match listener.begin_taken(Kind::Accept, &irp, since, |_| Ok(())) {
         Ok(begun) => begun,
         Err(status) => {
             reserved.discard();

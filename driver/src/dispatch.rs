@@ -2,7 +2,7 @@
 //!
 //! The I/O manager calls these at `PASSIVE_LEVEL` in the caller's thread: the device is nobody's lower device. None of them waits.
 
-use crate::client::Handle;
+use crate::client::{Client, Handle};
 use crate::driver::{self, Driver};
 use crate::irp::Irp;
 use crate::pool::Ref;
@@ -121,9 +121,11 @@ fn serve(handle: &Ref<Handle>, irp: Irp, request: Request, passive: Passive) -> 
     match request {
         Request::Version => answer(handle, irp, Kind::Version, &version()),
         Request::Ledger => {
-            let reply = ledger::of(client);
-            answer(handle, irp, Kind::Ledger, &reply)
+            answer_in_place(client, irp, Kind::Ledger, |irp| irp.compose(|reply| ledger::write(reply, client)))
         }
+        Request::LedgerPending { everybody } => answer_in_place(client, irp, Kind::LedgerPending, |irp| {
+            irp.output_mut().map_or(0, |output| ledger::list(output, client, everybody))
+        }),
         Request::Startup(startup) => client.instance(startup.target).startup(handle, irp, &startup),
         Request::Cleanup(target) => client.instance(target).cleanup(handle, irp),
         Request::Socket { target, family, role } => requests::open(client, irp, Spec { target, family, role }),
@@ -132,17 +134,16 @@ fn serve(handle: &Ref<Handle>, irp: Irp, request: Request, passive: Passive) -> 
     }
 }
 
-/// Completes a request that is answered at once.
-fn answer<T: zerocopy::IntoBytes + zerocopy::Immutable>(
-    handle: &Handle,
-    mut irp: Irp,
-    kind: Kind,
-    reply: &T,
-) -> NTSTATUS {
-    let client = handle.client();
+/// Completes a request that is answered at once: `write` writes the answer into the IRP, and returns its length.
+fn answer_in_place(client: &Client, mut irp: Irp, kind: Kind, write: impl FnOnce(&mut Irp) -> usize) -> NTSTATUS {
+    let length = write(&mut irp);
     client.take(kind);
-    let length = irp.reply(reply);
     client.complete(irp, kind, STATUS_SUCCESS, length)
+}
+
+/// As [`answer_in_place`], with an answer that is small enough to be copied.
+fn answer<T: zerocopy::IntoBytes + zerocopy::Immutable>(handle: &Handle, irp: Irp, kind: Kind, reply: &T) -> NTSTATUS {
+    answer_in_place(handle.client(), irp, kind, |irp| irp.reply(reply))
 }
 
 fn version() -> VersionReply {

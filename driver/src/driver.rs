@@ -1,19 +1,22 @@
 //! The driver's state: what there is once, however many clients there are.
 
 use crate::client::Client;
+use crate::clock;
 use crate::instance::Instance;
 use crate::list::{Links, List};
 use crate::lock::SpinLock;
+use crate::outstanding::Wait;
 use crate::pool::{OutOfPool, Ref};
 use crate::process::Process;
 use crate::target::{Home, Target};
+use crate::watchdog::Watchdog;
 use crate::worker::{Work, Worker};
 use core::cell::UnsafeCell;
 use core::pin::Pin;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use wsk::{Passive, Provider, Registration};
-use wskclient_abi::Kind;
+use wskclient_abi::{Awaited, Kind, SocketHandle, Waiter};
 use wskclient_lifecycle::Ledger;
 
 /// As many kinds of request as there are.
@@ -23,6 +26,8 @@ pub const KINDS: usize = Kind::ALL.len();
 pub struct Driver {
     /// The one thread.
     pub worker: Worker,
+    /// Names what the driver waits for too long.
+    pub watchdog: Watchdog,
     /// The registration with WSK.
     pub subsystem: Subsystem,
     work: Work,
@@ -41,6 +46,7 @@ impl Driver {
     pub fn new() -> Self {
         Self {
             worker: Worker::new(),
+            watchdog: Watchdog::new(),
             subsystem: Subsystem::new(),
             work: Work::new(run),
             san: Instance::new(Target::San),
@@ -132,6 +138,27 @@ impl Driver {
             next = unsafe { Links::after(links) };
         }
         retired(&self.retired);
+    }
+
+    /// The client after that one, or the first one; it is kept. None after the last.
+    pub fn next_client(&self, after: Option<&Ref<Client>>) -> Option<Ref<Client>> {
+        let clients = self.clients.lock();
+        let mut next = match after {
+            // SAFETY: a client that is kept stays in this list, if it came from it.
+            Some(client) => unsafe { Links::after(client.links()) },
+            None => clients.first(),
+        };
+        while let Some(links) = next {
+            // SAFETY: as in `find`.
+            let client = unsafe { Client::from_links(links).as_ref() };
+            // SAFETY: a client leaves the list, under its lock, before its memory is given back.
+            if let Some(client) = unsafe { Ref::upgrade(client) } {
+                return Some(client);
+            }
+            // SAFETY: in this list.
+            next = unsafe { Links::after(links) };
+        }
+        None
     }
 
     /// How many clients there are.
@@ -234,14 +261,29 @@ pub enum Acquired {
 pub struct Subsystem {
     registration: Registration,
     users: UnsafeCell<u32>,
+    /// What the worker is waiting for in WSK, an [`Awaited`]'s number; [`NOTHING`].
+    awaited: AtomicU8,
+    /// Since when.
+    since: AtomicU64,
+    /// That it lasts has been noted.
+    noted: AtomicBool,
 }
+
+/// The worker waits for nothing in WSK.
+const NOTHING: u8 = u8::MAX;
 
 // SAFETY: the worker alone touches the cell; the registration is made for any thread.
 unsafe impl Sync for Subsystem {}
 
 impl Subsystem {
     const fn new() -> Self {
-        Self { registration: Registration::new(), users: UnsafeCell::new(0) }
+        Self {
+            registration: Registration::new(),
+            users: UnsafeCell::new(0),
+            awaited: AtomicU8::new(NOTHING),
+            since: AtomicU64::new(0),
+            noted: AtomicBool::new(false),
+        }
     }
 
     const fn registration(&self) -> Pin<&Registration> {
@@ -269,7 +311,8 @@ impl Subsystem {
         // SAFETY: the worker drives the registration; it is deregistered below, or in `release`.
         let registered = unsafe { self.registration().register(passive) };
         // SAFETY: as above.
-        match registered.and_then(|()| unsafe { self.registration().capture(CAPTURE_SLICE, passive) }) {
+        let capture = || unsafe { self.registration().capture(CAPTURE_SLICE, passive) };
+        match registered.and_then(|()| self.awaiting(Awaited::Provider, capture)) {
             Ok(()) => Acquired::Ready,
             Err(status) if status != NO_INTERFACE && self.registration.is_registered() => Acquired::NotYet,
             Err(_) => Acquired::Failed,
@@ -281,7 +324,7 @@ impl Subsystem {
         // SAFETY: on the worker (invariant).
         if unsafe { *self.users.get() } == 0 {
             // SAFETY: the worker drives the registration; no users, so no socket and no call.
-            unsafe { self.registration().deregister(passive) };
+            self.awaiting(Awaited::Deregistration, || unsafe { self.registration().deregister(passive) });
         }
     }
 
@@ -292,8 +335,32 @@ impl Subsystem {
         *users = users.saturating_sub(1);
         if *users == 0 {
             // SAFETY: the worker drives the registration; the last user has no socket and no call left.
-            unsafe { self.registration().deregister(passive) };
+            self.awaiting(Awaited::Deregistration, || unsafe { self.registration().deregister(passive) });
         }
+    }
+
+    /// Does what may block the worker, and tells others so meanwhile.
+    fn awaiting<R>(&self, awaited: Awaited, call: impl FnOnce() -> R) -> R {
+        self.since.store(clock::now(), Ordering::Relaxed);
+        self.noted.store(false, Ordering::Relaxed);
+        self.awaited.store(awaited as u8, Ordering::Release);
+        let result = call();
+        self.awaited.store(NOTHING, Ordering::Release);
+        result
+    }
+
+    /// What the worker is waiting for in WSK. Any IRQL.
+    pub fn wait(&self) -> Option<Wait<'_>> {
+        let awaited = Awaited::from_number(self.awaited.load(Ordering::Acquire))?;
+        Some(Wait {
+            socket: SocketHandle(0),
+            provider: None,
+            waiter: Waiter::Worker,
+            awaited,
+            kind: None,
+            since: self.since.load(Ordering::Relaxed),
+            noted: &self.noted,
+        })
     }
 
     /// The captured provider, for who is inside the gate of an instance that is up.

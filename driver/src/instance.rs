@@ -4,7 +4,8 @@
 //! startup that arrives during the teardown waits, and starts afresh; and a teardown finds nobody starting.
 
 use crate::client::{Client, Handle, Opener};
-use crate::driver::{Acquired, CAPTURE_ATTEMPTS};
+use crate::clock;
+use crate::driver::{Acquired, CAPTURE_ATTEMPTS, Driver};
 use crate::irp::Irp;
 use crate::list::{Links, List};
 use crate::lock::{Guard, SpinLock};
@@ -15,10 +16,10 @@ use crate::socket::Socket;
 use crate::startup::StartupRequest;
 use crate::target::{Home, Target};
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use wdk_sys::NTSTATUS;
 use wsk::Passive;
-use wskclient_abi::{Kind, STATUS_PENDING, STATUS_SUCCESS, WsaError};
+use wskclient_abi::{Awaited, Kind, STATUS_PENDING, STATUS_SUCCESS, WsaError};
 use wskclient_lifecycle::{Closed, Gate, Left, Lifecycle, Released, Share, State};
 
 /// A target's startups, and what belongs to it.
@@ -37,6 +38,12 @@ pub struct Instance {
     attempts: AtomicU32,
     /// The teardown under way is of a client without handles.
     of_dead: AtomicBool,
+    /// When the teardown under way began.
+    stopping_since: AtomicU64,
+    /// That it lasts has been noted.
+    pub long_teardown: AtomicBool,
+    /// That the startups wait for long has been noted.
+    pub long_startup: AtomicBool,
     gate: Gate,
     sockets: SpinLock<Sockets>,
     look_ups: SpinLock<List>,
@@ -68,6 +75,9 @@ impl Instance {
             references: AtomicU32::new(0),
             attempts: AtomicU32::new(0),
             of_dead: AtomicBool::new(false),
+            stopping_since: AtomicU64::new(0),
+            long_teardown: AtomicBool::new(false),
+            long_startup: AtomicBool::new(false),
             gate: Gate::closed(),
             sockets: SpinLock::new(Sockets { open: List::new(), ending: List::new() }),
             look_ups: SpinLock::new(List::new()),
@@ -104,6 +114,11 @@ impl Instance {
         })
     }
 
+    /// What it is of.
+    pub const fn target(&self) -> Target {
+        self.target
+    }
+
     /// References held.
     pub fn references(&self) -> u32 {
         self.references.load(Ordering::Acquire)
@@ -124,7 +139,11 @@ impl Instance {
             wskclient_lifecycle::Startup::Waits(_) => {
                 client.take(Kind::Startup);
                 irp.mark_pending();
-                self.startups.park(Parked { irp, owner: Owner::Handle(handle.clone()), kind: Kind::Startup });
+                if self.startups.is_empty() {
+                    self.long_startup.store(false, Ordering::Relaxed);
+                }
+                self.startups.park(Parked::new(irp, Owner::Handle(handle.clone()), Kind::Startup));
+                client.driver().watchdog.watch();
                 self.home(client).queue_work();
                 STATUS_PENDING
             }
@@ -145,7 +164,7 @@ impl Instance {
             Released::Last => {
                 client.take(Kind::Cleanup);
                 irp.mark_pending();
-                self.cleanups.park(Parked { irp, owner: Owner::Handle(handle.clone()), kind: Kind::Cleanup });
+                self.cleanups.park(Parked::new(irp, Owner::Handle(handle.clone()), Kind::Cleanup));
                 self.begin_teardown(client);
                 STATUS_PENDING
             }
@@ -154,6 +173,9 @@ impl Instance {
 
     /// The last reference is released: nobody comes in any more, and the worker does the rest.
     pub fn begin_teardown(&self, client: &Ref<Client>) {
+        self.stopping_since.store(clock::now(), Ordering::Relaxed);
+        self.long_teardown.store(false, Ordering::Relaxed);
+        client.driver().watchdog.watch();
         // Drained or not, the worker looks.
         let (Closed::Empty | Closed::Draining | Closed::Already) = self.gate.close();
         self.home(client).queue_work();
@@ -172,6 +194,44 @@ impl Instance {
             }
         }
         self.cancel_look_ups(|look_up| look_up.came_through(opener));
+    }
+
+    /// Looks at the startups and cleanups that wait: whose, their kind, and when each was taken. `visit` is called under a spin lock.
+    pub fn parked(&self, mut visit: impl FnMut(&Client, Kind, u64)) {
+        for queue in [&self.startups, &self.cleanups] {
+            queue.for_each(&mut visit);
+        }
+    }
+
+    /// When the teardown began that is under way, if one is.
+    pub fn stopping_since(&self) -> Option<u64> {
+        let stopping = self.lifecycle().state() == State::Stopping;
+        stopping.then(|| self.stopping_since.load(Ordering::Relaxed))
+    }
+
+    /// The first of the sockets that the teardown has begun to close.
+    pub fn first_ending(&self) -> Option<Ref<Socket>> {
+        let mut sockets = self.sockets.lock();
+        let links = sockets.list(true).first()?;
+        // SAFETY: the place is built into a socket, which stays while it is in the list.
+        let socket = unsafe { Socket::from_links(links).as_ref() };
+        // SAFETY: it has left neither the list nor the last pointer to it.
+        Some(unsafe { Ref::again(socket) })
+    }
+
+    /// Since when the oldest startup waits that does, and what for.
+    pub fn startup_waits(&self, driver: &Driver) -> Option<(u64, Awaited)> {
+        let mut oldest = None;
+        self.startups.for_each(|_, _, since| {
+            oldest.get_or_insert(since);
+        });
+        let awaited = match self.lifecycle().state() {
+            State::Starting => Awaited::Provider,
+            State::Stopping => Awaited::Teardown,
+            State::Down if driver.is_clearing_up() => Awaited::Teardown,
+            State::Down | State::Up => Awaited::Worker,
+        };
+        oldest.map(|since| (since, awaited))
     }
 
     /// Goes in, to create a socket: false unless the provider is up.
@@ -263,6 +323,7 @@ impl Instance {
         } else if self.lifecycle().state() == State::Starting {
             // Everybody who waited has given up.
             self.lifecycle().start_ended();
+            home.driver().watchdog.watch();
             home.driver().subsystem.give_up(passive);
         }
     }
@@ -412,6 +473,7 @@ impl Instance {
     /// The network subsystem is not there: nobody is counted (contract: WSA-6).
     fn refuse_all(&self, home: Home<'_>, passive: Passive) {
         self.lifecycle().start_ended();
+        home.driver().watchdog.watch();
         home.driver().subsystem.give_up(passive);
         while let Some(parked) = self.startups.pop() {
             parked.complete(WsaError::SystemNotReady.status(), 0);

@@ -6,7 +6,7 @@ use core::ptr::NonNull;
 use core::slice;
 use wdk_sys::{FILE_OBJECT, IRP, MDL, NTSTATUS, PIRP, ULONG};
 use wskclient_abi::{STATUS_PENDING, WsaError};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// An `IRP_MJ_*` request that has come to this driver and not left it.
 ///
@@ -108,6 +108,30 @@ impl Irp {
         // SAFETY: the system buffer holds at least the output's length, and its owner may write it.
         unsafe { self.system_buffer().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
         bytes.len()
+    }
+
+    /// Writes a reply where the I/O manager takes the output from, beginning with zeros, and returns its length as
+    /// [`reply`](Self::reply) does.
+    pub fn compose<T: FromBytes + IntoBytes + KnownLayout>(&mut self, write: impl FnOnce(&mut T)) -> usize {
+        if self.zero_reply::<T>().is_err() {
+            return 0;
+        }
+        // SAFETY: the system buffer holds at least the output's length, initialised just now; only its owner uses it.
+        let bytes = unsafe { slice::from_raw_parts_mut(self.system_buffer(), size_of::<T>()) };
+        T::mut_from_bytes(bytes).map_or(0, |reply| {
+            write(reply);
+            size_of::<T>()
+        })
+    }
+
+    /// The output, zeroed. The input lies in the same place, and is gone.
+    pub fn output_mut(&mut self) -> Option<&mut [u8]> {
+        let (_, _, length) = self.device_control();
+        let buffer = NonNull::new(self.system_buffer())?;
+        // SAFETY: the system buffer holds at least the output's length.
+        unsafe { buffer.write_bytes(0, length) };
+        // SAFETY: as above, initialised just now; only its owner uses it.
+        Some(unsafe { slice::from_raw_parts_mut(buffer.as_ptr(), length) })
     }
 
     /// Zeroes the place of a reply that WSK will write parts of.

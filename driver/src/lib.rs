@@ -16,8 +16,9 @@
 //! | `table`, `socket`, `operation`, `accept`, `requests` | sockets by handle, their lives, and what is asked of them |
 //! | `names` | look-ups |
 //! | `queue` | IRPs that wait in the driver |
-//! | `worker`, `rundown` | the one thread, and whoever else is in the image |
-//! | `irp`, `nt`, `lock`, `list`, `pool` | the kernel, in Rust's terms |
+//! | `worker`, `watchdog`, `rundown` | the one thread, who looks after it, and whoever else is in the image |
+//! | `ledger`, `outstanding` | what is held, what is pending, what the driver waits for |
+//! | `irp`, `nt`, `lock`, `list`, `pool`, `clock`, `system` | the kernel, in Rust's terms |
 #![no_std]
 
 extern crate alloc;
@@ -25,6 +26,7 @@ extern crate wdk_panic;
 
 mod accept;
 mod client;
+mod clock;
 mod device;
 mod dispatch;
 mod driver;
@@ -36,6 +38,7 @@ mod lock;
 mod names;
 mod nt;
 mod operation;
+mod outstanding;
 mod pool;
 mod process;
 mod queue;
@@ -44,8 +47,10 @@ mod requests;
 mod rundown;
 mod socket;
 mod startup;
+mod system;
 mod table;
 mod target;
+mod watchdog;
 mod worker;
 
 use device::{Device, SymbolicLink};
@@ -61,21 +66,25 @@ static ALLOCATOR: WdkAllocator = WdkAllocator;
 struct Ladder {
     _link: SymbolicLink,
     _worker: worker::Thread,
+    _watching: watchdog::Watching,
     _rundown: rundown::Rundown,
     _device: Device,
 }
 
 impl Ladder {
     fn climb(driver: &mut DRIVER_OBJECT, passive: Passive) -> Result<Self, NTSTATUS> {
+        clock::find(passive);
         let device = Device::create(driver, passive)?;
-        // SAFETY: the state is in the device's extension, and the device is dropped after the thread.
+        // SAFETY: the state is in the device's extension, and the device is dropped after this.
+        let watching = unsafe { watchdog::Watching::start(device.state(), passive) };
+        // SAFETY: as above: dropped after the thread.
         let worker = unsafe { worker::Thread::start(&device.state().worker, passive) }?;
         // SAFETY: as above; the thread is dropped before the rung.
         let rundown = unsafe { rundown::Rundown::new(&device.state().worker, passive) };
         let link = SymbolicLink::create(&device, passive)?;
         dispatch::fill(&mut driver.MajorFunction);
         driver.DriverUnload = Some(unload);
-        Ok(Self { _link: link, _worker: worker, _rundown: rundown, _device: device })
+        Ok(Self { _link: link, _worker: worker, _watching: watching, _rundown: rundown, _device: device })
     }
 }
 

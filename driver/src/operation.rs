@@ -31,9 +31,13 @@ pub struct Operation {
     buffer: UnsafeCell<sys::Buf>,
     irp: Option<NonNull<IRP>>,
     opener: Opener,
+    /// When the request was taken: [`crate::clock::now`].
+    since: u64,
     kind: Kind,
     claim: Claim,
     cancelled: AtomicBool,
+    /// Its IRP is being completed: it is in the pending set, but not pending.
+    over: AtomicBool,
 }
 
 /// What a pending request keeps alive.
@@ -59,19 +63,23 @@ impl Operation {
             buffer: UnsafeCell::new(sys::Buf { mdl: null_mut(), offset: 0, length: 0 }),
             irp: None,
             opener: Opener::NONE,
+            since: 0,
             kind: Kind::Send,
             claim: Claim::new(),
             cancelled: AtomicBool::new(false),
+            over: AtomicBool::new(false),
         }
     }
 
-    /// Makes the record that of a new request, which came with `irp`.
-    pub fn begin(&mut self, socket: Ref<Socket>, kind: Kind, irp: &Irp) {
+    /// Makes the record that of a request, which came with `irp` and was taken at `since`.
+    pub fn begin(&mut self, socket: Ref<Socket>, kind: Kind, irp: &Irp, since: u64) {
         self.kept.get_mut().socket = Some(socket);
         self.irp = Some(irp.as_raw());
         self.opener = Opener::of(irp);
+        self.since = since;
         self.kind = kind;
         *self.cancelled.get_mut() = false;
+        *self.over.get_mut() = false;
         self.claim.renew();
     }
 
@@ -84,6 +92,16 @@ impl Operation {
     /// What the request is counted as.
     pub const fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Whether the request's IRP is being completed.
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    /// When the request was taken.
+    pub const fn since(&self) -> u64 {
+        self.since
     }
 
     /// Whether the request came through a handle.
@@ -212,6 +230,7 @@ unsafe fn end(operation: NonNull<Operation>) {
     // SAFETY: as above, so it is ours.
     let mut irp = unsafe { Irp::from_raw(irp) };
     let (status, information) = socket.outcome(kind, status, information, reserved, &mut irp);
+    record.over.store(true, Ordering::Relaxed);
     socket.client().complete(irp, kind, status, information);
     // SAFETY: pending until now.
     unsafe { socket.unlink(operation) };

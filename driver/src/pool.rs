@@ -77,6 +77,20 @@ impl<T> Ref<T> {
         Self::clone(&theirs)
     }
 
+    /// One more pointer to a value that lives in a `Ref`, unless its last one is gone and it is about to be dropped.
+    ///
+    /// # Safety
+    /// `value` lives in a `Ref`, and its memory is not given back during the call.
+    pub unsafe fn upgrade(value: &T) -> Option<Self> {
+        // SAFETY: the memory is there; the value is only looked at, and forgotten.
+        let theirs = core::mem::ManuallyDrop::new(unsafe { Self::from_raw(NonNull::from(value)) });
+        let count = &theirs.counted().count;
+        let one_more = |count: usize| (count != 0).then(|| count.wrapping_add(1));
+        count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        // INVARIANT: counted just now.
+        Some(Self(theirs.0))
+    }
+
     const fn counted(&self) -> &Counted<T> {
         // SAFETY: alive (invariant).
         unsafe { self.0.as_ref() }

@@ -27,6 +27,15 @@ impl Process {
     }
 }
 
+impl Process {
+    /// Its identifier; 0 for none. Any IRQL that the caller may be at.
+    pub fn identifier(&self) -> u32 {
+        // SAFETY: referenced for this value (invariant).
+        let identifier = self.0.map(|process| unsafe { ntddk::PsGetProcessId(process.as_ptr().cast()) });
+        identifier.and_then(|identifier| u32::try_from(identifier.addr()).ok()).unwrap_or(0)
+    }
+}
+
 impl PartialEq for Process {
     fn eq(&self, other: &Self) -> bool {
         self.0 == other.0

@@ -3,7 +3,8 @@
 //! The cancel routine's exchange is the claim: whoever takes the routine out of the IRP, the canceller or the driver, ends it.
 //! (The kernel's own cancel-safe queues, `IoCsq*`, do the same; stock Wine has none.)
 
-use crate::client::{Handle, Opener};
+use crate::client::{Client, Handle, Opener};
+use crate::clock;
 use crate::irp::Irp;
 use crate::list::{Links, List};
 use crate::lock::SpinLock;
@@ -19,7 +20,7 @@ use wskclient_abi::{Kind, WsaError};
 /// Waiting IRPs, oldest first.
 ///
 /// # Invariants
-/// - Each IRP in the list is owned by this driver; its `DriverContext` holds the queue, the owner and the kind.
+/// - Each IRP in the list is owned by this driver; its `DriverContext` holds the queue, the owner, the kind and the time.
 /// - The owner in it keeps the queue alive.
 pub struct IrpQueue {
     irps: SpinLock<List>,
@@ -41,10 +42,14 @@ pub struct Parked {
     pub owner: Owner,
     /// What it is counted as.
     pub kind: Kind,
+    /// When it was taken.
+    pub since: u64,
 }
 
 const HANDLE: usize = 1;
 const SOCKET: usize = 2;
+/// The owner's tag is below this bit in the word that it shares with the kind.
+const KIND_SHIFT: u32 = 8;
 
 impl Owner {
     fn into_raw(self) -> (*mut core::ffi::c_void, usize) {
@@ -70,6 +75,11 @@ impl Owner {
 }
 
 impl Parked {
+    /// An IRP that is taken now.
+    pub fn new(irp: Irp, owner: Owner, kind: Kind) -> Self {
+        Self { irp, owner, kind, since: clock::now() }
+    }
+
     /// Completes the IRP, counted, and lets go of what it kept alive.
     pub fn complete(self, status: wdk_sys::NTSTATUS, information: usize) {
         match &self.owner {
@@ -92,14 +102,14 @@ impl IrpQueue {
 
     /// Lets an IRP wait, which is marked pending and counted as taken. One that is cancelled already is completed.
     pub fn park(&self, parked: Parked) {
-        let Parked { irp, owner, kind } = parked;
+        let Parked { irp, owner, kind, since } = parked;
         let irp = irp.into_raw();
         let (pointer, tag) = owner.into_raw();
         let context = [
             core::ptr::from_ref(self).cast_mut().cast(),
             pointer,
-            core::ptr::without_provenance_mut(tag),
-            core::ptr::without_provenance_mut(kind as usize),
+            core::ptr::without_provenance_mut(tag | (kind as usize) << KIND_SHIFT),
+            core::ptr::without_provenance_mut(usize::try_from(since).unwrap_or(usize::MAX)),
         ];
         // SAFETY: ours.
         unsafe { nt::set_context(irp, context) };
@@ -119,6 +129,24 @@ impl IrpQueue {
         let entry = unsafe { nt::list_entry(irp) };
         // SAFETY: in no list; it stays there until the IRP is taken out.
         unsafe { list.push(entry) };
+    }
+
+    /// Looks at what waits: whose it is, its kind, and when it was taken. What is being cancelled at this moment may still be seen. `visit` is called
+    /// under the queue's lock.
+    pub fn for_each(&self, mut visit: impl FnMut(&Client, Kind, u64)) {
+        let list = self.irps.lock();
+        let mut next = list.first();
+        while let Some(links) = next {
+            // SAFETY: in the list, so parked while the lock is held; the value is only looked at, and forgotten.
+            let look = ManuallyDrop::new(unsafe { Parked::from_context(irp_of(links)) });
+            let client = match &look.owner {
+                Owner::Handle(handle) => handle.client(),
+                Owner::Socket(socket) => socket.client(),
+            };
+            visit(client, look.kind, look.since);
+            // SAFETY: in this list.
+            next = unsafe { Links::after(links) };
+        }
     }
 
     /// Takes the oldest IRP out that nobody is cancelling.
@@ -155,16 +183,18 @@ impl IrpQueue {
 
 impl Parked {
     /// # Safety
-    /// The IRP was parked, is in no list, and no cancel routine will be called for it.
+    /// The IRP was parked, is in no list, and no cancel routine will be called for it; or the value is forgotten before the list's lock
+    /// is released.
     unsafe fn from_context(irp: NonNull<IRP>) -> Self {
         // SAFETY: what `park` wrote.
-        let [_, pointer, tag, kind] = unsafe { nt::context(irp) };
+        let [_, pointer, word, since] = unsafe { nt::context(irp) };
+        let kind = Kind::ALL.get(word.addr() >> KIND_SHIFT).copied().unwrap_or(Kind::Startup);
+        let since = since.addr() as u64;
         // SAFETY: what `park` wrote, taken back once: the IRP is in no list any more.
-        let owner = unsafe { Owner::from_raw(pointer, tag.addr()) };
-        let kind = Kind::ALL.get(kind.addr()).copied().unwrap_or(Kind::Startup);
+        let owner = unsafe { Owner::from_raw(pointer, word.addr() & ((1 << KIND_SHIFT) - 1)) };
         // SAFETY: the caller's promise.
         let irp = unsafe { Irp::from_raw(irp) };
-        Self { irp, owner, kind }
+        Self { irp, owner, kind, since }
     }
 }
 

@@ -10,8 +10,8 @@ use wdk_sys::{MDL, NTSTATUS};
 use wsk::sys::{AddressFamily, SockAddr};
 use wskclient_abi::{
     AF_INET, AF_INET6, Accept, AcceptReply, Address, AddressOf, AddressReply, Bind, Cleanup, Close, Connect, Guid,
-    Ioctl, Ledger, Listen, Provider, Role, Shutdown, SocketHandle, SocketOpen, SocketReply, Transfer, VersionReply,
-    WsaError,
+    Ioctl, Ledger, Listen, PendingList, PendingQuery, Provider, Role, Shutdown, SocketHandle, SocketOpen, SocketReply,
+    Transfer, VersionReply, WsaError,
 };
 
 /// `STATUS_INVALID_DEVICE_REQUEST`: there is no such request.
@@ -25,6 +25,11 @@ pub enum Request {
     Version,
     /// The ledger.
     Ledger,
+    /// What is pending: of this client, or of everybody.
+    LedgerPending {
+        /// Every client's.
+        everybody: bool,
+    },
     /// A startup.
     Startup(StartupRequest),
     /// A cleanup.
@@ -88,6 +93,16 @@ impl Request {
         match Ioctl::from_code(code).ok_or(INVALID_DEVICE_REQUEST)? {
             Ioctl::Version => without_input::<VersionReply>(irp).map(|()| Self::Version),
             Ioctl::Ledger => without_input::<Ledger>(irp).map(|()| Self::Ledger),
+            Ioctl::LedgerPending => {
+                let PendingQuery { scope, reserved } = irp.input()?;
+                irp.output_fits::<PendingList>()?;
+                zero(&[reserved])?;
+                match scope {
+                    PendingQuery::OWN => Ok(Self::LedgerPending { everybody: false }),
+                    PendingQuery::ALL => Ok(Self::LedgerPending { everybody: true }),
+                    _ => Err(WsaError::Invalid.status()),
+                }
+            }
             Ioctl::Startup => StartupRequest::decode(irp).map(Self::Startup),
             Ioctl::Cleanup => decode_cleanup(irp),
             Ioctl::NameToAddresses => LookUpRequest::addresses(irp).map(Self::LookUp),

@@ -8,10 +8,12 @@
 
 mod closing;
 mod linger;
+mod outstanding;
 
 use self::closing::Step;
 use self::linger::{Lingering, Stage};
 use crate::client::{Client, Opener};
+use crate::clock;
 use crate::irp::Irp;
 use crate::list::{Links, List};
 use crate::lock::SpinLock;
@@ -25,11 +27,11 @@ use crate::worker::Work;
 use alloc::boxed::Box;
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 use wdk_sys::{IRP, NTSTATUS};
 use wsk::sys::AddressFamily;
 use wsk::{Category, Passive, SocketRef};
-use wskclient_abi::{AcceptReply, AddressReply, Kind, Role, STATUS_SUCCESS, SocketReply, WsaError};
+use wskclient_abi::{AcceptReply, AddressReply, Kind, Role, STATUS_SUCCESS, SocketHandle, SocketReply, WsaError};
 use wskclient_lifecycle::Claim;
 
 /// How far a socket has come.
@@ -96,6 +98,8 @@ pub struct Socket {
     state: SpinLock<SocketState>,
     /// Accepts that wait for the one that is out.
     pub accepts: IrpQueue,
+    /// That its close lasts has been noted.
+    pub long_close: AtomicBool,
 }
 
 /// What changes about a socket, under its lock.
@@ -110,6 +114,10 @@ pub struct SocketState {
     pub shut_down: bool,
     /// Who has it.
     pub held: Held,
+    /// Its name, once it has one.
+    handle: SocketHandle,
+    /// When it began to be closed.
+    closing_since: u64,
     wsk: Option<SocketRef>,
     pending: List,
     free: List,
@@ -159,15 +167,18 @@ impl Socket {
                 close_claim: Claim::new(),
                 state: SpinLock::new(state),
                 accepts: IrpQueue::new(),
+                long_close: AtomicBool::new(false),
             })
             // A socket that finds no pool is dropped, and its IRP with it.
             .ok()
         });
         let complete = socket.filter(|socket| (0..OPERATIONS).all(|_| socket.add_operation()));
-        complete.ok_or_else(|| {
+        let Some(socket) = complete else {
             client.table.release(slot);
-            WsaError::NoBuffers
-        })
+            return Err(WsaError::NoBuffers);
+        };
+        client.table.fill(slot, socket.clone());
+        Ok(socket)
     }
 
     /// The socket's client.
@@ -252,6 +263,20 @@ impl Socket {
         irp: &Irp,
         step: impl FnOnce(&mut SocketState) -> Result<(), WsaError>,
     ) -> Result<(NonNull<Operation>, Option<SocketRef>), NTSTATUS> {
+        self.begin_taken(kind, irp, clock::now(), step)
+    }
+
+    /// As [`begin`](Self::begin), for a request that was taken at `since`.
+    ///
+    /// # Errors
+    /// As `begin`.
+    pub fn begin_taken(
+        &self,
+        kind: Kind,
+        irp: &Irp,
+        since: u64,
+        step: impl FnOnce(&mut SocketState) -> Result<(), WsaError>,
+    ) -> Result<(NonNull<Operation>, Option<SocketRef>), NTSTATUS> {
         loop {
             let mut state = self.state.lock();
             if state.free.is_empty() {
@@ -273,7 +298,7 @@ impl Socket {
             // SAFETY: whoever calls has the socket, so a reference to it exists.
             let socket = unsafe { Ref::again(self) };
             // SAFETY: a free record is nobody's.
-            unsafe { operation.as_mut() }.begin(socket, kind, irp);
+            unsafe { operation.as_mut() }.begin(socket, kind, irp, since);
             // SAFETY: in no list now.
             unsafe { state.pending.push(links) };
             return Ok((operation, state.wsk));
@@ -298,8 +323,7 @@ impl Socket {
         let mut state = self.state.lock();
         // SAFETY: the caller's promise.
         unsafe { state.pending.remove(operation.cast()) };
-        if state.lingering.stage == Stage::Sending && !state.sends_are_out() {
-            // The graceful close goes on.
+        if state.linger_goes_on() {
             drop(state);
             self.queue_work();
         } else {
@@ -427,12 +451,7 @@ impl Socket {
     }
 
     /// WSK has answered for a socket that was opening: it may be used from now on, unless it is being closed already.
-    fn arrive(
-        &self,
-        status: NTSTATUS,
-        information: usize,
-        phase: Phase,
-    ) -> Result<wskclient_abi::SocketHandle, NTSTATUS> {
+    fn arrive(&self, status: NTSTATUS, information: usize, phase: Phase) -> Result<SocketHandle, NTSTATUS> {
         let mut state = self.state.lock();
         let wsk = SocketRef::from_information(information).filter(|_| status == STATUS_SUCCESS);
         state.wsk = wsk;
@@ -450,10 +469,9 @@ impl Socket {
             return Err(WsaError::OperationAborted.status());
         }
         // Under the lock, so that a close finds the gate open or the socket opening.
-        // SAFETY: whoever calls has the socket, so a reference to it exists.
-        let socket = unsafe { Ref::again(self) };
         self.client.open.fetch_add(1, Ordering::Relaxed);
-        let published = self.client.table.publish(self.slot, socket);
+        let published = self.client.table.publish(self.slot);
+        state.handle = published.unwrap_or_default();
         drop(state);
         if self.client.is_dead() {
             // The last handle's cleanup may have come by too early to see the socket.
@@ -485,6 +503,8 @@ impl SocketState {
             closing: false,
             shut_down: false,
             held: Held::ByWsk,
+            handle: SocketHandle(0),
+            closing_since: 0,
             wsk: None,
             pending: List::new(),
             free: List::new(),

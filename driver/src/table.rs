@@ -17,7 +17,8 @@ use wskclient_lifecycle::{Closed, Gate, Left};
 /// A place for a socket.
 ///
 /// # Invariants
-/// - While the gate is open, or somebody is inside, `socket` is a pointer that a `Ref<Socket>` gave up.
+/// - `socket` is null, or a pointer that a `Ref<Socket>` gave up: the latter from [`fill`](SocketTable::fill) to
+///   [`release`](SocketTable::release), so while the gate is open, or somebody is inside. It becomes null under the table's lock.
 struct Slot {
     gate: Gate,
     socket: AtomicPtr<Socket>,
@@ -203,6 +204,24 @@ impl SocketTable {
         }
     }
 
+    /// Every socket that has a slot, in whatever state, one after the other; each is kept while it is visited.
+    pub fn for_each_kept(&self, mut visit: impl FnMut(&Ref<Socket>)) {
+        for slot in (0..MAX_SOCKETS).map_while(|index| self.slot(index)) {
+            if slot.socket.load(Ordering::Relaxed).is_null() {
+                continue;
+            }
+            let free = self.free.lock();
+            // SAFETY: null, or given up by `fill`; not taken back while the lock is held (invariant).
+            let socket = unsafe { slot.socket.load(Ordering::Acquire).as_ref() };
+            // SAFETY: the reference that was given up is there while the lock is held.
+            let socket = socket.map(|socket| unsafe { Ref::again(socket) });
+            drop(free);
+            if let Some(socket) = socket {
+                visit(&socket);
+            }
+        }
+    }
+
     /// Reserves a slot. `PASSIVE_LEVEL` by its callers: the table may grow.
     pub fn reserve(&self) -> Result<SlotIndex, NoSlot> {
         loop {
@@ -264,12 +283,17 @@ impl SocketTable {
         Ok(())
     }
 
-    /// Opens a reserved slot for a socket, and returns the handle that names it.
-    pub fn publish(&self, index: SlotIndex, socket: Ref<Socket>) -> Option<SocketHandle> {
-        let slot = self.slot(index.0)?;
-        // INVARIANT: before the gate opens.
-        slot.socket.store(socket.into_raw().as_ptr(), Ordering::Release);
-        let generation = slot.gate.open()?;
+    /// Puts a new socket into the slot that was reserved for it.
+    pub fn fill(&self, index: SlotIndex, socket: Ref<Socket>) {
+        if let Some(slot) = self.slot(index.0) {
+            // INVARIANT: before the gate opens.
+            slot.socket.store(socket.into_raw().as_ptr(), Ordering::Release);
+        }
+    }
+
+    /// Opens the slot of a socket, and returns the handle that names it.
+    pub fn publish(&self, index: SlotIndex) -> Option<SocketHandle> {
+        let generation = self.slot(index.0)?.gate.open()?;
         Some(SocketHandle(u64::from(generation) << 32 | u64::from(index.0)))
     }
 
@@ -286,14 +310,16 @@ impl SocketTable {
     /// Gives a slot back whose gate has drained, or was never opened.
     pub fn release(&self, index: SlotIndex) {
         let Some(slot) = self.slot(index.0) else { return };
-        if let Some(socket) = NonNull::new(slot.socket.swap(null_mut(), Ordering::AcqRel)) {
-            // SAFETY: given up by `publish`, taken back by this swap only; the gate has drained, so nobody is inside.
-            drop(unsafe { Ref::from_raw(socket) });
-        }
         let mut free = self.free.lock();
+        let socket = slot.socket.swap(null_mut(), Ordering::AcqRel);
         slot.next_free.store(free.first, Ordering::Relaxed);
         free.first = index.0;
         self.used.fetch_sub(1, Ordering::Relaxed);
+        drop(free);
+        if let Some(socket) = NonNull::new(socket) {
+            // SAFETY: given up by `fill`, taken back by this swap only; the gate has drained, so nobody is inside.
+            drop(unsafe { Ref::from_raw(socket) });
+        }
     }
 
     /// Slots in use.

@@ -6,8 +6,8 @@
 use crate::{
     Cause, Error, Operation, Reply, Socket,
     abi::{
-        AF_INET, Cleanup, Guid, Ioctl, Ledger, PROTOCOL_VERSION, Provider, Role, SocketOpen, SocketReply, Startup,
-        StartupReply, VersionReply, WinsockVersion,
+        AF_INET, Cleanup, Guid, Ioctl, Ledger, Outstanding, PROTOCOL_VERSION, PendingList, PendingQuery, Provider,
+        Role, SocketOpen, SocketReply, Startup, StartupReply, VersionReply, WinsockVersion,
     },
     device::{Device, Handle},
 };
@@ -91,6 +91,17 @@ impl Client {
     pub fn ledger(&self) -> Result<Ledger, Error> {
         let buffer = vec![0; size_of::<Ledger>()];
         self.begin(Ioctl::Ledger, &(), buffer, "ledger".into()).call()
+    }
+
+    /// Pending requests, this client's or everybody's: how many there are, and as many of them as `room` says.
+    ///
+    /// # Errors
+    /// The request failed, or its answer is not whole.
+    pub fn pending(&self, everybody: bool, room: usize) -> Result<(u32, Vec<Outstanding>), Error> {
+        let scope = if everybody { PendingQuery::ALL } else { PendingQuery::OWN };
+        let buffer = vec![0; size_of::<PendingList>() + room * size_of::<Outstanding>()];
+        let query = PendingQuery { scope, reserved: 0 };
+        self.begin(Ioctl::LedgerPending, &query, buffer, "pending requests".into()).call()
     }
 
     /// Takes a reference on a provider (`WSAStartup`, `WSPStartup`). `catalog_id` is 0 except for

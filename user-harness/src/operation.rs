@@ -4,7 +4,9 @@
 
 use crate::{
     Cause, Client, Error, Socket,
-    abi::{AcceptReply, Address, AddressReply, Ledger, SocketReply, StartupReply, VersionReply},
+    abi::{
+        AcceptReply, Address, AddressReply, Ledger, Outstanding, PendingList, SocketReply, StartupReply, VersionReply,
+    },
     device::{Completion, Request},
 };
 use std::{marker::PhantomData, time::Duration};
@@ -142,6 +144,16 @@ impl Reply for Socket {
 impl Reply for Address {
     fn decode(_client: &Client, completion: Completion) -> Result<Self, Cause> {
         fixed::<AddressReply>(&completion).map(|reply| reply.address)
+    }
+}
+
+/// Pending requests: how many there are, and those that were listed.
+impl Reply for (u32, Vec<Outstanding>) {
+    fn decode(_client: &Client, completion: Completion) -> Result<Self, Cause> {
+        let malformed = || Cause::Malformed { expected: size_of::<PendingList>(), answered: completion.information };
+        let answer = completion.buffer.get(..completion.information).ok_or_else(malformed)?;
+        let (head, entries) = PendingList::read(answer).ok_or_else(malformed)?;
+        Ok((head.total, PendingList::entries(entries).collect()))
     }
 }
 

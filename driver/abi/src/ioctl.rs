@@ -75,6 +75,9 @@ ioctls! {
     Version = 0x800, Buffered;
     /// References, sockets, requests: out [`Ledger`](crate::Ledger). Needs no startup.
     Ledger = 0x801, Buffered;
+    /// Lists pending requests: in [`PendingQuery`](crate::PendingQuery), out [`PendingList`](crate::PendingList) and as many
+    /// [`Outstanding`](crate::Outstanding)s as there is room for. Needs no startup.
+    LedgerPending = 0x802, Buffered;
     /// Takes a reference on a provider: in [`Startup`](crate::Startup), out [`StartupReply`](crate::StartupReply).
     Startup = 0x810, Buffered;
     /// Releases a reference: in [`Cleanup`](crate::Cleanup). The last one completes when the teardown is over.

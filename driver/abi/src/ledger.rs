@@ -1,12 +1,15 @@
-//! The ledger: what the driver holds, in numbers that add up (contract: X-7, CARD-3).
+//! The ledger: what the driver holds, in numbers that add up, how long it has been pending, and what the driver itself waits for
+//! (contract, CARD-3).
 
-use crate::{Kind, Provider};
+use crate::{Kind, Outstanding, Provider};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// How many kinds the ledger has room for.
 const KINDS: usize = 32;
 /// How many providers the ledger has room for.
 const PROVIDERS: usize = 4;
+/// How many waits the ledger names.
+const WAITS: usize = 8;
 const _: () = assert!(Kind::ALL.len() <= KINDS && Provider::ALL.len() <= PROVIDERS);
 
 /// Requests of one kind since the client opened the device (or since the driver was loaded). `taken` requests had their input
@@ -68,6 +71,18 @@ pub struct Ledger {
     pub requests: [Tally; KINDS],
     /// Every client's requests, by [`Kind`].
     pub driver_requests: [Tally; KINDS],
+    /// How long this client's oldest pending request has been pending, milliseconds, by [`Kind`]; 0 where there is none.
+    pub oldest: [u32; KINDS],
+    /// As `oldest`, of every client.
+    pub driver_oldest: [u32; KINDS],
+    /// Waits that have lasted for more than a second, since the driver was loaded: counted when they were noticed.
+    pub long_waits: u64,
+    /// What the driver itself waits for now: for how many things. Not for a caller's peer, but to be able to end something.
+    pub waiting: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Of those, as many as there is room for; the rest is zero.
+    pub waits: [Outstanding; WAITS],
 }
 
 impl Ledger {
@@ -81,6 +96,13 @@ impl Ledger {
     #[must_use]
     pub fn pending(&self) -> u64 {
         self.requests.iter().map(Tally::pending).sum()
+    }
+
+    /// What the driver itself waits for, as far as it is named.
+    #[must_use]
+    pub fn waits(&self) -> &[Outstanding] {
+        let named = usize::try_from(self.waiting).unwrap_or(WAITS).min(WAITS);
+        self.waits.get(..named).unwrap_or_default()
     }
 
     /// This client's references on a provider.

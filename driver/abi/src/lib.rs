@@ -12,6 +12,7 @@ mod ioctl;
 mod ledger;
 mod names;
 mod namespace;
+mod outstanding;
 mod provider;
 mod request;
 mod version;
@@ -22,6 +23,7 @@ pub use ioctl::{DEVICE_TYPE, Ioctl, Kind, Method};
 pub use ledger::{Ledger, SocketCounts, Tally};
 pub use names::{AddressList, AddressToName, AddressToNameReply, NameToAddresses, ResolvedAddress, hints};
 pub use namespace::{Guid, NAMESPACES, NS_DNS, Namespace, NamespaceEntry};
+pub use outstanding::{Awaited, Outstanding, PendingList, PendingQuery, Waiter};
 pub use provider::{CATALOG, CatalogEntry, CountedPer, Policy, Provider};
 pub use request::{
     Accept, AcceptReply, AddressOf, AddressReply, Bind, Cleanup, Close, Connect, Listen, Role, Shutdown, SocketHandle,

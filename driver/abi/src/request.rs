@@ -16,7 +16,7 @@ macro_rules! wire {
 }
 
 /// A socket's handle: slot and generation. A stale one is refused, and never names another socket (contract: X-5).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(transparent)]
 pub struct SocketHandle(pub u64);
 

@@ -6,6 +6,7 @@
 use super::linger::{Linger, Lingering, Stage};
 use super::{Held, Phase, Socket, SocketState};
 use crate::client::Client;
+use crate::clock;
 use crate::irp::Irp;
 use crate::lock::Guard;
 use crate::nt;
@@ -203,6 +204,8 @@ impl SocketState {
         let first = !self.closing && matches!(self.held, Held::ByWsk);
         if first {
             self.closing = true;
+            self.closing_since = clock::now();
+            client.driver().watchdog.watch();
             client.closing.fetch_add(1, Ordering::Relaxed);
             if self.phase != Phase::Opening {
                 client.open.fetch_sub(1, Ordering::Relaxed);

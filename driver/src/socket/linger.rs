@@ -114,6 +114,16 @@ impl SocketState {
         self.phase == Phase::Connected
     }
 
+    /// Whether a graceful close has something to do, now that a request is over: its sends have ended, or one of them has failed and
+    /// ended it.
+    pub(super) fn linger_goes_on(&self) -> bool {
+        match self.lingering.stage {
+            Stage::Sending => !self.sends_are_out(),
+            Stage::Over => self.lingering.linger.is_some() && self.held == Held::ByWsk,
+            Stage::Disconnecting | Stage::Disconnected | Stage::Draining => false,
+        }
+    }
+
     /// Whether a request is out that a graceful close waits for.
     pub(super) fn sends_are_out(&self) -> bool {
         let mut next = self.pending.first();

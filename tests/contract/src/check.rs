@@ -89,7 +89,9 @@ pub fn deregistered(client: &Client) {
 /// The ledger as far as requests, references and sockets go, without the requests that look (`Ledger`, `Version`).
 #[must_use]
 pub fn without_looks(mut ledger: Ledger) -> Ledger {
-    for kind in [Kind::Ledger, Kind::Version] {
+    ledger.oldest = Default::default();
+    ledger.driver_oldest = Default::default();
+    for kind in [Kind::Ledger, Kind::LedgerPending, Kind::Version] {
         ledger.requests[kind as usize] = wskctl::abi::Tally::default();
         ledger.driver_requests[kind as usize] = wskctl::abi::Tally::default();
     }

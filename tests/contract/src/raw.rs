@@ -5,8 +5,9 @@ use wskctl::{
     Client,
     abi::{
         AF_INET, Accept, AcceptReply, Address, AddressList, AddressOf, AddressReply, AddressToName, AddressToNameReply,
-        Bind, Cleanup, Close, Connect, Guid, Ioctl, Ledger, Listen, Method, NameToAddresses, NtStatus, Role, Shutdown,
-        SocketHandle, SocketOpen, SocketReply, Startup, StartupReply, Transfer, VersionReply, WinsockVersion, WsaError,
+        Bind, Cleanup, Close, Connect, Guid, Ioctl, Ledger, Listen, Method, NameToAddresses, NtStatus, PendingList,
+        PendingQuery, Role, Shutdown, SocketHandle, SocketOpen, SocketReply, Startup, StartupReply, Transfer,
+        VersionReply, WinsockVersion, WsaError,
     },
     device::Completion,
 };
@@ -56,6 +57,7 @@ pub fn well_formed(ioctl: Ioctl, socket: SocketHandle) -> (Vec<u8>, usize) {
     match ioctl {
         Ioctl::Version => (Vec::new(), size_of::<VersionReply>()),
         Ioctl::Ledger => (Vec::new(), size_of::<Ledger>()),
+        Ioctl::LedgerPending => (bytes_of(&PendingQuery { scope: 0, reserved: 0 }), size_of::<PendingList>()),
         Ioctl::Startup => {
             let version = WinsockVersion::new(2, 2);
             let input = Startup { provider: 0, version, reserved: 0, catalog_id: 0, reserved2: 0, guid: Guid::NIL };

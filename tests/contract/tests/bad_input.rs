@@ -309,6 +309,7 @@ fn names_a_socket(ioctl: Ioctl) -> bool {
     let others = [
         Ioctl::Version,
         Ioctl::Ledger,
+        Ioctl::LedgerPending,
         Ioctl::Startup,
         Ioctl::Cleanup,
         Ioctl::Socket,

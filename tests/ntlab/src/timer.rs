@@ -12,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::call::{self, Stopped, or_escape};
 use crate::dispatcher::{deadline, initialize, system_time};
 use crate::exports::{Export, routines};
-use crate::machine::{self, Inner};
+use crate::machine::{self, Inner, Machine};
 use crate::nt::{KDPC, KTIMER, NOTIFICATION_TIMER, PVOID, SYNCHRONIZATION_TIMER};
 use crate::process::Context;
 use crate::thread::this;
@@ -112,6 +112,14 @@ impl Clock {
                 None => self.change.wait(&mut state),
             }
         }
+    }
+}
+
+impl Machine {
+    /// How many timers are set and DPCs queued, whoever set them.
+    #[must_use]
+    pub fn timers(&self) -> usize {
+        self.inner.clock.active.load(Ordering::Acquire)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     Client, Error,
-    abi::{Kind, Ledger, Provider, Tally},
+    abi::{Awaited, Kind, Ledger, Outstanding, Provider, Tally, Waiter},
     backend::Choice,
     interrupt::Interrupt,
     output::{DIM, Event, Format, GOOD, HEAD, Output, Table, WARN, counted},
@@ -110,6 +110,36 @@ fn tally(of: Tally) -> Value {
     json!({ "taken": of.taken, "completed": of.completed, "cancelled": of.cancelled, "pending": of.pending() })
 }
 
+/// What the driver waits for, as a report writes it.
+pub(crate) fn wait_object(wait: &Outstanding) -> Value {
+    json!({
+        "waiter": wait.waiter().map(Waiter::name),
+        "awaited": wait.awaited().map(Awaited::name),
+        "provider": wait.provider().map(Provider::name),
+        "request": wait.kind().map(kind_name),
+        "socket": (wait.socket.0 != 0).then(|| format!("{:#x}", wait.socket.0)),
+        "process": (wait.process != 0).then_some(wait.process),
+        "age_ms": wait.age,
+    })
+}
+
+fn wait_text(wait: &Outstanding) -> String {
+    let mut text = format!(
+        "  {} waits for the {} since {} ms",
+        wait.waiter().map_or("?", Waiter::name),
+        wait.awaited().map_or("?", Awaited::name),
+        wait.age
+    );
+    let parts = [
+        wait.kind().map(|kind| format!(", {}", kind_name(kind))),
+        (wait.socket.0 != 0).then(|| format!(", socket {:#x}", wait.socket.0)),
+        wait.provider().map(|provider| format!(", {}", provider.name())),
+        (wait.process != 0).then(|| format!(", process {}", wait.process)),
+    ];
+    text.extend(parts.into_iter().flatten());
+    text
+}
+
 fn at<T: Copy + Default>(array: &[T], index: usize) -> T {
     array.get(index).copied().unwrap_or_default()
 }
@@ -131,6 +161,9 @@ pub(crate) fn ledger_json(ledger: &Ledger) -> Value {
             let counts = json!({
                 "client": tally(ledger.tally(kind)),
                 "driver": tally(at(&ledger.driver_requests, kind as usize)),
+                "oldest_ms": {
+                    "client": at(&ledger.oldest, kind as usize), "driver": at(&ledger.driver_oldest, kind as usize)
+                },
             });
             (kind_name(kind), counts)
         })
@@ -150,6 +183,9 @@ pub(crate) fn ledger_json(ledger: &Ledger) -> Value {
             "driver": ledger.driver_sockets,
         },
         "requests": requests,
+        "long_waits": ledger.long_waits,
+        "waiting": ledger.waiting,
+        "waits": ledger.waits().iter().map(wait_object).collect::<Vec<_>>(),
     })
 }
 
@@ -176,7 +212,7 @@ impl Event for Status {
             _ => format!("{GOOD}registered as a WSK client{GOOD:#}"),
         };
         format!(
-            "{HEAD}wskclient.sys {}{HEAD:#} ({}), {registered}\n{}; {}; {} since it was loaded\n\n{}\n\n{}",
+            "{HEAD}wskclient.sys {}{HEAD:#} ({}), {registered}\n{}; {}; {} since it was loaded\n\n{}\n\n{}{}",
             self.driver,
             self.backend,
             counted(ledger.clients.into(), "client"),
@@ -184,6 +220,7 @@ impl Event for Status {
             counted(ledger.teardowns, "teardown"),
             self.references(),
             self.requests(),
+            self.waits(),
         )
     }
 }
@@ -198,19 +235,26 @@ impl Status {
         table.text(0)
     }
 
+    /// What the driver itself waits for.
+    fn waits(&self) -> String {
+        let waits: Vec<_> = self.ledger.waits().iter().map(wait_text).collect();
+        if waits.is_empty() { String::new() } else { format!("\n\n{WARN}waits{WARN:#}\n{}", waits.join("\n")) }
+    }
+
     /// Every kind that was ever taken; what is pending stands out.
     fn requests(&self) -> String {
-        let mut header = vec!["requests", "taken", "completed", "cancelled", "pending"];
+        let mut header = vec!["requests", "taken", "completed", "cancelled", "pending", "oldest, ms"];
         if self.rates.is_some() {
             header.push("a second");
         }
-        let mut table = Table::new(&header, &[1, 2, 3, 4, 5]);
+        let mut table = Table::new(&header, &[1, 2, 3, 4, 5, 6]);
         let (seen, never): (Vec<Kind>, Vec<Kind>) =
             Kind::ALL.iter().partition(|&&kind| at(&self.ledger.driver_requests, kind as usize).taken != 0);
         for &kind in &seen {
             let of = at(&self.ledger.driver_requests, kind as usize);
             let mut row = vec![kind_name(kind), number(of.taken, None), number(of.completed, None)];
-            row.extend([number(of.cancelled, None), number(of.pending(), Some(WARN))]);
+            let oldest = at(&self.ledger.driver_oldest, kind as usize).into();
+            row.extend([number(of.cancelled, None), number(of.pending(), Some(WARN)), number(oldest, None)]);
             if let Some(rates) = &self.rates {
                 let rate = at(rates, kind as usize);
                 row.push(if rate == 0.0 { number(0, None) } else { format!("{rate:.1}") });
@@ -248,6 +292,18 @@ mod tests {
         ledger.driver_sockets = 1;
         ledger.requests[Kind::Receive as usize] = Tally { taken: 5, completed: 4, cancelled: 1 };
         ledger.driver_requests[Kind::Receive as usize] = Tally { taken: 50, completed: 40, cancelled: 10 };
+        ledger.driver_oldest[Kind::Receive as usize] = 1500;
+        ledger.waiting = 1;
+        ledger.waits[0] = Outstanding {
+            socket: crate::abi::SocketHandle(0x1_0000_0002),
+            process: 8,
+            age: 1200,
+            waiter: Waiter::Teardown as u8,
+            awaited: Awaited::PeerClose as u8,
+            provider: Provider::Transport as u8,
+            kind: Kind::Send as u8,
+            reserved: 0,
+        };
         Status { driver: driver_version(0x0102_0300), backend: "lab", ledger, rates: None }
     }
 
@@ -258,8 +314,14 @@ mod tests {
         assert_eq!(lines[0], "wskclient.sys 1.2.3 (lab), registered as a WSK client");
         assert_eq!(lines[1], "2 clients; 1 socket; 0 teardowns since it was loaded");
         assert!(lines.contains(&" application            3"), "{text}");
-        assert!(lines.contains(&" receive      50         40         10       10"), "{text}");
-        assert!(lines.iter().any(|line| line.starts_with(" never: version, ledger, startup")), "{text}");
+        assert!(lines.contains(&" receive      50         40         10       10        1500"), "{text}");
+        assert!(
+            lines.contains(
+                &"  teardown waits for the peer's close since 1200 ms, send, socket 0x100000002, transport, process 8"
+            ),
+            "{text}"
+        );
+        assert!(lines.iter().any(|line| line.starts_with(" never: version, ledger, ledgerpending, startup")), "{text}");
     }
 
     #[test]
@@ -292,6 +354,14 @@ mod tests {
         assert_eq!(
             value["requests"]["receive"]["client"],
             json!({ "taken": 5, "completed": 4, "cancelled": 1, "pending": 1 })
+        );
+        assert_eq!(value["requests"]["receive"]["oldest_ms"], json!({ "client": 0, "driver": 1500 }));
+        assert_eq!(
+            value["waits"],
+            json!([{
+                "waiter": "teardown", "awaited": "peer's close", "provider": "transport", "request": "send",
+                "socket": "0x100000002", "process": 8, "age_ms": 1200,
+            }])
         );
         assert_eq!((&value["registered"], &value["driver"]), (&json!(true), &json!("1.2.3")));
     }

@@ -1,0 +1,161 @@
+//! The ledger's ages, its list of what is pending, and what the driver waits for.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+use contract::{
+    APPLICATION, GLANCE, Lab, PATIENCE, TRANSPORT,
+    abi::{Awaited, Ioctl, Kind, Outstanding, PendingList, PendingQuery, Waiter, WsaError},
+    check::{cancelled, pending},
+    eventually, raw, started,
+    traffic::{connected, listening, stuck_send},
+};
+use std::thread;
+use wskctl::Client;
+use zerocopy::IntoBytes;
+
+fn kinds(entries: &[Outstanding]) -> Vec<Kind> {
+    let mut kinds: Vec<_> = entries.iter().map(|entry| entry.kind().expect("a request has a kind")).collect();
+    kinds.sort_by_key(|&kind| kind as usize);
+    kinds
+}
+
+fn oldest(client: &Client, kind: Kind) -> u32 {
+    client.ledger().unwrap().oldest[kind as usize]
+}
+
+/// contract: X-7
+#[test]
+fn the_ledger_tells_the_age_of_the_oldest_pending_request_of_each_kind() {
+    let lab = Lab::start();
+    let client = lab.started();
+    let connection = connected(&client, APPLICATION);
+    assert_eq!(oldest(&client, Kind::Receive), 0, "nothing is pending");
+    let first = connection.socket.begin_receive(8);
+    eventually("the receive grows old", || oldest(&client, Kind::Receive) >= 100);
+    let second = connection.socket.begin_receive(8);
+    let (listener, _) = listening(&client, APPLICATION);
+    let accept = listener.begin_accept();
+    let ledger = client.ledger().unwrap();
+    assert!(ledger.oldest[Kind::Receive as usize] >= 100, "the older one counts");
+    assert!(ledger.oldest[Kind::Accept as usize] >= 1, "what is pending has an age");
+    assert_eq!(ledger.oldest, ledger.driver_oldest, "there is no other client");
+    assert_eq!(ledger.oldest[Kind::Send as usize], 0);
+    first.cancel();
+    cancelled(first);
+    assert!(oldest(&client, Kind::Receive) > 0, "the younger one is left");
+    second.cancel();
+    cancelled(second);
+    assert_eq!(oldest(&client, Kind::Receive), 0);
+    drop(accept);
+}
+
+/// contract: X-7
+#[test]
+fn an_accept_that_waited_in_the_driver_keeps_its_age_when_its_turn_comes() {
+    let lab = Lab::start();
+    let client = lab.started();
+    let (listener, address) = listening(&client, APPLICATION);
+    let mut first = listener.begin_accept();
+    let second = listener.begin_accept();
+    eventually("both grow old", || oldest(&client, Kind::Accept) >= 100);
+    let _peer = wskctl::peer::Peer::connect(address).unwrap();
+    first.wait(PATIENCE).unwrap();
+    eventually("the second one is out", || pending(&client) == 1);
+    thread::sleep(GLANCE);
+    assert!(oldest(&client, Kind::Accept) >= 100);
+    drop(second);
+}
+
+/// contract: X-7
+#[test]
+fn pending_requests_are_listed_with_kind_socket_process_and_age() {
+    let lab = Lab::start();
+    let (left, right) = (lab.started(), lab.started());
+    let connection = connected(&left, APPLICATION);
+    let (listener, _) = listening(&left, APPLICATION);
+    let send = stuck_send(&connection.socket);
+    let operations = [
+        connection.socket.begin_receive(8).untyped(),
+        listener.begin_accept().untyped(),
+        listener.begin_accept().untyped(),
+    ];
+    let other = connected(&right, APPLICATION);
+    let theirs = other.socket.begin_receive(8);
+
+    let (total, own) = left.pending(false, 100).unwrap();
+    assert_eq!(usize::try_from(total).unwrap(), own.len());
+    assert_eq!(kinds(&own), [Kind::Accept, Kind::Accept, Kind::Send, Kind::Receive]);
+    for entry in &own {
+        let of_listener = entry.kind() == Some(Kind::Accept);
+        let socket = if of_listener { listener.handle() } else { connection.socket.handle() };
+        assert_eq!(entry.socket, socket, "{entry:?}");
+        assert_eq!(entry.provider(), Some(APPLICATION));
+        assert_eq!((entry.waiter(), entry.awaited()), (Some(Waiter::Caller), Some(Awaited::Request)));
+        assert_eq!(entry.process, own[0].process);
+    }
+    let (total, all) = left.pending(true, 100).unwrap();
+    assert_eq!((total, all.len()), (5, 5));
+    let theirs_listed: Vec<_> = all.iter().filter(|entry| entry.socket == other.socket.handle()).collect();
+    assert!(theirs_listed.iter().any(|entry| entry.process != own[0].process), "{all:?}");
+    for operation in operations {
+        operation.cancel();
+        cancelled(operation);
+    }
+    send.cancel();
+    theirs.cancel();
+    cancelled(theirs);
+}
+
+/// contract: X-7, CARD-2
+#[test]
+fn the_list_of_pending_requests_is_cut_where_the_output_ends_and_says_so() {
+    let lab = Lab::start();
+    let client = lab.started();
+    let connection = connected(&client, APPLICATION);
+    let receives: Vec<_> = (0..5).map(|_| connection.socket.begin_receive(8)).collect();
+    let query = PendingQuery { scope: PendingQuery::OWN, reserved: 0 };
+    let (head, entry) = (size_of::<PendingList>(), size_of::<Outstanding>());
+    for (room, listed) in [(0, 0), (entry - 1, 0), (entry, 1), (3 * entry + 7, 3), (5 * entry, 5), (9 * entry, 5)] {
+        let completion = raw::request(&client, Ioctl::LedgerPending as u32, query.as_bytes(), head + room);
+        assert_eq!((completion.status, completion.information), (0, head + listed * entry), "{room} bytes of room");
+        let (answer, _) = PendingList::read(&completion.buffer[..completion.information]).unwrap();
+        assert_eq!((answer.total, answer.listed as usize), (5, listed));
+    }
+    for (scope, reserved) in [(2, 0), (u32::MAX, 0), (0, 1)] {
+        let query = PendingQuery { scope, reserved };
+        let invalid = WsaError::Invalid.status();
+        raw::refused(&client, Ioctl::LedgerPending as u32, query.as_bytes(), head, invalid);
+    }
+    drop(receives);
+}
+
+/// contract
+#[test]
+fn the_ledger_names_what_a_teardown_waits_for() {
+    let lab = Lab::start();
+    let (client, observer) = (lab.client(), lab.client());
+    started(&client, TRANSPORT);
+    let connection = connected(&client, TRANSPORT);
+    assert_eq!(observer.ledger().unwrap().waiting, 0, "nothing is waited for");
+    let mut send = stuck_send(&connection.socket);
+    connection.socket.close_gracefully(Some(600_000)).unwrap();
+    let mut cleanup = client.begin_cleanup(TRANSPORT);
+
+    // The peer does not read: the send does not end, and the teardown waits for it.
+    eventually("the teardown waits", || observer.ledger().unwrap().waiting == 2);
+    let ledger = observer.ledger().unwrap();
+    for waiter in [Waiter::Teardown, Waiter::Close] {
+        let wait = ledger.waits().iter().find(|wait| wait.waiter() == Some(waiter)).expect("it is named");
+        assert_eq!((wait.awaited(), wait.kind()), (Some(Awaited::Sends), Some(Kind::Send)), "{wait:?}");
+        assert_eq!((wait.socket, wait.provider()), (connection.socket.handle(), Some(TRANSPORT)));
+        assert!(wait.process != 0 && wait.age > 0);
+    }
+    assert!(ledger.waits().is_sorted_by(|left, right| left.age >= right.age), "oldest first");
+    assert!(ledger.driver_oldest[Kind::Cleanup as usize] > 0, "the cleanup is pending");
+
+    // The peer goes: what is left ends.
+    drop(connection);
+    cleanup.wait(PATIENCE).unwrap();
+    assert!(send.completion(PATIENCE).is_ok());
+    let ledger = observer.ledger().unwrap();
+    assert_eq!((ledger.waiting, ledger.waits().len()), (0, 0));
+}
