@@ -184,7 +184,8 @@ impl Choice {
 
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     fn start_lab(&self) -> Result<Lab, Error> {
-        let options = ntlab::Options { seed: self.seed, delays: self.delays, ..ntlab::Options::default() };
+        let chaos = ntlab::Chaos { delays: self.delays, ..ntlab::Chaos::default() };
+        let options = ntlab::Options { seed: self.seed, chaos, ..ntlab::Options::default() };
         Lab::start_with(&self.image()?, options).map_err(|(error, _)| error)
     }
 

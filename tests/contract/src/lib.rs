@@ -72,7 +72,8 @@ impl Lab {
     #[must_use]
     pub fn storm(round: u64) -> Self {
         let seed = options().seed.wrapping_mul(1000).wrapping_add(round);
-        match lab::Lab::start_with(&image(), ntlab::Options { seed, delays: 100, ..options() }) {
+        let chaos = ntlab::Chaos { delays: 100, ..options().chaos };
+        match lab::Lab::start_with(&image(), ntlab::Options { seed, chaos, ..options() }) {
             Ok(lab) => Self { lab: Some(lab), processes: Rc::default() },
             Err((error, _)) => panic!("{error}"),
         }

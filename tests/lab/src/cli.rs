@@ -63,13 +63,27 @@ pub enum Command {
     #[command(after_help = "Example:\n  cargo lab clippy")]
     Clippy,
     /// Runs any WDM driver in the in-process kernel, with the requests of a scenario file
-    #[command(
-        after_help = "Examples:\n  cargo lab run my.sys\n  cargo lab run my.sys --scenario my.toml --seed 7\n  cargo \
-                            lab run my.sys --scenario my.toml --low-resources --format json\n\ntests/ntlab/README.md \
-                            describes scenario files and what is checked.\n\nExit codes: 0 nothing was broken; 1 a rule \
-                            was broken, something leaked or came back otherwise than expected; 2 wrong usage; 4 the file \
-                            cannot be loaded."
-    )]
+    #[command(after_help = "Examples:
+  cargo lab run my.sys                                    load, start, open and close every device, unload
+  cargo lab run my.sys --scenario my.toml                 send the requests of a file
+  cargo lab run my.sys --scenario my.toml --low-resources once for each allocation, with that one failing
+  cargo lab run my.sys --scenario my.toml --seeds 50 --chaos storm --replays 10
+                                                          fifty seeds with something of everything; what fails, ten times more
+  cargo lab run my.sys --chaos delays=100,pending=1000    delay a tenth of the calls, have all lower drivers pend
+
+A scenario file:
+  [[step]]
+  open = '\\\\.\\Echo'
+  [[step]]
+  ioctl = { device_type = 0x8000, function = 0x800 }
+  input = { text = \"hello\" }
+  output_length = 16
+  status = \"STATUS_SUCCESS\"
+
+tests/ntlab/README.md describes scenario files and what is checked. A run that fails prints the command that repeats it.
+
+Exit codes: 0 nothing was broken; 1 a rule was broken, something leaked or came back otherwise than expected;
+2 wrong usage; 4 the file cannot be loaded.")]
     Run(Run),
     /// Lists the lab's rules, and runs a faulty driver for each to see whether it is caught
     #[command(after_help = "Examples:\n  cargo lab rules\n  cargo lab rules --format json")]
@@ -149,9 +163,13 @@ pub struct Run {
     /// How many seeds are run, from `--seed` on
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub seeds: u64,
-    /// Of a thousand calls into the kernel, how many are delayed
+    /// What the seed has go differently, and how often of a thousand times: `storm`, or any of delays=N, pending=N, cancels=N,
+    /// kills=N, provider=N, separated by commas
+    #[arg(long, default_value_t, hide_default_value = true, value_name = "WHAT")]
+    pub chaos: ntlab::Chaos,
+    /// Plays a run that fails so often again, and tells how often it fails
     #[arg(long, default_value_t = 0, value_name = "N")]
-    pub delays: u32,
+    pub replays: u32,
     /// Runs once for each allocation that the scenario reaches, with that one failing
     #[arg(long, conflicts_with_all = ["fail_allocation", "seeds"])]
     pub low_resources: bool,

@@ -78,11 +78,55 @@ fn a_driver_in_c_plays_its_scenario_without_a_violation() {
     let Some(driver) = compile("echo", &[]) else { return };
     let scenario = drivers().join("echo.toml");
     let scenario = scenario.to_str().unwrap();
-    let (code, text) = run(&driver, &["--scenario", scenario, "--output", "--seeds", "3", "--delays", "200"]);
+    let (code, text) =
+        run(&driver, &["--scenario", scenario, "--output", "--seeds", "3", "--chaos", "delays=200,pending=500"]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("| echo: number 4711, 'ab  |002a'"), "{text}");
     assert!(text.contains(r"devices: \\.\Echo"), "{text}");
     assert_eq!(text.matches("0 violations, 0 blocks leaked").count(), 3, "{text}");
+    assert!(text.contains("3 seeds, 0 failed"), "{text}");
+}
+
+#[test]
+fn a_driver_in_c_survives_cancellation_and_kills_at_any_point() {
+    let Some(driver) = compile("echo", &[]) else { return };
+    let scenario = drivers().join("echo.toml");
+    let arguments = ["--scenario", scenario.to_str().unwrap(), "--seeds", "10", "--chaos", "storm", "--format", "json"];
+    let (code, text) = run(&driver, &arguments);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(text.matches(r#""event":"run""#).count(), 10, "{text}");
+    assert!(
+        text.ends_with("{\"event\":\"summary\",\"result\":\"passed\",\"runs\":10,\"failed\":0,\"seeds\":[]}\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_race_is_found_by_its_seed_and_replayed() {
+    let Some(driver) = compile("races", &[]) else { return };
+    let scenario = drivers().join("races.toml");
+    let scenario = ["--scenario", scenario.to_str().unwrap()];
+    let (code, text) = run(&driver, &scenario);
+    assert_eq!(code, 0, "without chaos: {text}");
+    let chaos = ["--chaos", "delays=300,cancels=500"];
+    let find = [&scenario[..], &chaos, &["--seeds", "20", "--replays", "10"]].concat();
+    let (code, text) = run(&driver, &find);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("DoubleCompletion") || text.contains("IrpUseAfterComplete"), "{text}");
+    let replays: Vec<_> = text.lines().filter(|line| line.contains("of 10 replays failed")).collect();
+    println!("{}", replays.join("\n"));
+    let steady = |line: &&&str| line.starts_with("10 ") || line.starts_with("9 ");
+    assert!(replays.iter().any(|line| steady(&line)), "{text}");
+    assert!(replays.iter().filter(|line| !steady(line)).all(|line| line.contains("the seed decides")), "{text}");
+    let command = text.lines().find_map(|line| line.strip_prefix("replay: cargo lab run ")).unwrap();
+    assert!(command.contains("--seed ") && command.contains("--chaos delays=300,cancels=500"), "{command}");
+}
+
+#[test]
+fn chaos_that_there_is_not_is_wrong_usage() {
+    let (code, text) = run(Path::new("no.sys"), &["--chaos", "skills=1"]);
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("there are delays, pending"), "{text}");
 }
 
 #[test]
@@ -91,7 +135,7 @@ fn a_driver_in_c_holds_when_each_allocation_fails_in_turn() {
     let scenario = drivers().join("echo.toml");
     let (code, text) = run(&driver, &["--scenario", scenario.to_str().unwrap(), "--low-resources", "--hang", "5"]);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("failed in turn, 0 runs broke a rule"), "{text}");
+    assert!(text.contains("failed in turn; 0 runs broke a rule"), "{text}");
 }
 
 #[test]

@@ -114,7 +114,7 @@ extern "win64" fn note_call(export: &'static Export, caller: usize, stack: usize
     if machine.uses_stack(used) {
         rules::violate(&rules::KERNEL_STACK, format!("{used} bytes are in use at {}", export.name), Vec::new());
     }
-    machine.at_export();
+    machine.at_point();
 }
 
 /// Executable memory for thunks, never given back: drivers of any machine may hold their addresses.

@@ -19,6 +19,7 @@ pub mod status;
 pub mod wsk;
 
 mod call;
+mod chaos;
 mod debug;
 mod device;
 mod dispatcher;
@@ -45,12 +46,14 @@ mod services;
 mod slist;
 mod symbols;
 mod system_thread;
+mod systematic;
 mod thread;
 mod timer;
 mod unwind;
 mod watchdog;
 mod work;
 
+pub use chaos::Chaos;
 pub use driver::{Driver, Stop};
 pub use loader::LoadError;
 pub use machine::{Machine, Options};
@@ -62,3 +65,4 @@ pub use security::Token;
 pub use services::RegistryValue;
 pub use status::NtStatus;
 pub use symbols::Place;
+pub use systematic::{Judged, LowResources, Replays, low_resources, replay};

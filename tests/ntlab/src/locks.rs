@@ -142,6 +142,7 @@ pub(crate) fn release(lock: &KSPIN_LOCK, kind: LockKind, to: u8) -> Result<(), S
         return Err(rules::record(&rules::LOCK_IRQL, message, Vec::new()));
     }
     thread.irql.set(to);
+    machine.at_point();
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! A machine: everything that one run of drivers has, and its end.
 
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::call::{self, Stopped};
+use crate::chaos::Chaos;
 use crate::rules::{Rule, Violation};
 use crate::thread::this;
 use crate::unwind::{Code, Stacks};
@@ -28,8 +30,8 @@ pub struct Options {
     pub special_pool: bool,
     /// The allocation (of pool, an IRP, an MDL, a work item), counted from 0, that fails.
     pub fail_allocation: Option<u64>,
-    /// Of a thousand calls into the kernel, how many are delayed (from the seed), so that threads meet everywhere.
-    pub delays: u32,
+    /// What goes differently than usual, from the seed.
+    pub chaos: Chaos,
     /// The build of the Windows version that drivers are for: what came later cannot be imported.
     pub windows: u32,
 }
@@ -44,7 +46,7 @@ impl Default for Options {
             hang: Duration::from_secs(30),
             special_pool: true,
             fail_allocation: None,
-            delays: 0,
+            chaos: Chaos::default(),
             windows: WINDOWS_10_2004,
         }
     }
@@ -73,8 +75,13 @@ pub(crate) struct Inner {
     stopped: AtomicBool,
     started: Instant,
     violations: Mutex<Vec<Violation>>,
-    random: AtomicU64,
+    /// Of all machines of this process: threads know by it whose random numbers they hold.
+    pub(crate) number: u64,
+    /// Points where another thread may come in between that were passed, when there are delays.
+    pub(crate) points: AtomicU64,
+    pub(crate) thread_names: Mutex<HashMap<&'static str, u64>>,
     allocations: AtomicU64,
+    failed_allocation: Mutex<Option<u32>>,
     deepest_stack: AtomicUsize,
     output: Mutex<Vec<String>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -140,12 +147,15 @@ impl Machine {
         fault::install();
         let inner = Arc::new_cyclic(|me| Inner {
             me: Weak::clone(me),
-            random: AtomicU64::new(options.seed ^ 0x9e37_79b9_7f4a_7c15),
+            number: Inner::next_number(),
+            points: AtomicU64::new(0),
+            thread_names: Mutex::default(),
             options,
             stopped: AtomicBool::new(false),
             started: Instant::now(),
             violations: Mutex::default(),
             allocations: AtomicU64::new(0),
+            failed_allocation: Mutex::default(),
             deepest_stack: AtomicUsize::new(0),
             output: Mutex::default(),
             threads: Mutex::default(),
@@ -217,18 +227,20 @@ impl Inner {
         self.started.elapsed()
     }
 
-    /// The next number of the machine's random source (`SplitMix64`).
-    pub(crate) fn random(&self) -> u64 {
-        let mut z = self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
     /// Whether the allocation that is asked for now is the one that fails.
     pub(crate) fn fails_allocation(&self) -> bool {
         let index = self.allocations.fetch_add(1, Ordering::Relaxed);
-        self.options.fail_allocation == Some(index)
+        let fails = self.options.fail_allocation == Some(index);
+        if fails {
+            *self.failed_allocation.lock() = Some(self.note_stack());
+        }
+        fails
+    }
+
+    /// The stack of the allocation that failed on purpose, if it was reached.
+    pub(crate) fn failed_allocation(&self) -> Option<Vec<String>> {
+        let number = (*self.failed_allocation.lock())?;
+        Some(self.describe_stack(number))
     }
 
     /// Notes how much stack a driver uses; true when a kernel stack has less.
@@ -250,24 +262,11 @@ impl Inner {
         self.allocations.load(Ordering::Relaxed)
     }
 
-    /// Called at every call into the kernel: delays some, from the seed.
-    pub(crate) fn at_export(&self) {
-        if self.options.delays == 0 {
-            return;
-        }
-        let choice = self.random();
-        if choice % 1000 < u64::from(self.options.delays) {
-            match choice >> 32 & 3 {
-                0 => std::thread::sleep(Duration::from_micros(choice >> 40 & 127)),
-                _ => std::thread::yield_now(),
-            }
-        }
-    }
-
     /// Starts a thread of the lab that belongs to the machine. It may call driver code; a violation ends it.
-    pub(crate) fn spawn(self: &Arc<Self>, name: &str, body: impl FnOnce() + Send + 'static) {
+    pub(crate) fn spawn(self: &Arc<Self>, name: &'static str, body: impl FnOnce() + Send + 'static) {
         let machine = Arc::clone(self);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            this().name.set(name);
             let _ = call::guard(&machine, body);
         });
         self.threads.lock().push(thread.expect("a thread"));

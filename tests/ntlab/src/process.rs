@@ -4,8 +4,8 @@
 //! are closed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -107,6 +107,9 @@ pub(crate) struct Shared {
     thread: usize,
     handles: Mutex<Vec<Arc<HandleShared>>>,
     exiting: AtomicBool,
+    ended: AtomicBool,
+    /// Calls of its threads into the I/O manager that have not returned.
+    active: AtomicUsize,
 }
 
 struct HandleShared {
@@ -152,6 +155,8 @@ impl Machine {
             thread: thread as usize,
             handles: Mutex::default(),
             exiting: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            active: AtomicUsize::new(0),
         });
         self.inner.processes.lock().push(Arc::clone(&shared));
         Process { machine: self.clone(), shared }
@@ -163,21 +168,51 @@ impl Shared {
         Context { process: self.process as PVOID, thread: self.thread as PVOID, token: self.token }
     }
 
-    /// Cancels the process' requests and waits for their end; then closes its handles.
-    fn end(&self, machine: &Inner) -> Result<(), Stopped> {
-        self.exiting.store(true, Ordering::SeqCst);
+    /// Begins a call of one of the process' threads; none when the process ends.
+    pub(crate) fn begin(&self) -> Option<Active<'_>> {
+        self.active.fetch_add(1, Ordering::SeqCst);
+        let active = Active(&self.active);
+        (!self.is_exiting()).then_some(active)
+    }
+
+    /// Cancels the process' requests and waits for their end, and that of its threads' calls; then closes its handles.
+    pub(crate) fn end(&self, machine: &Inner) -> Result<(), Stopped> {
+        let is_first = !self.exiting.swap(true, Ordering::SeqCst);
+        let since = Instant::now();
+        loop {
+            // Before the requests: what a call has sent when it is over is among them.
+            let calls = self.active.load(Ordering::SeqCst);
+            let handles = self.handles.lock().clone();
+            self.end_requests(machine, &handles, request::of_process)?;
+            if calls == 0 || since.elapsed() > machine.options.hang {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if !is_first {
+            return self.wait_for_end(machine, since);
+        }
         let handles = std::mem::take(&mut *self.handles.lock());
-        self.end_requests(machine, &handles, request::of_process)?;
         for handle in handles {
             if handle.open.swap(false, Ordering::AcqRel) {
                 file::close_handle(machine, &self.context(), &handle.file)?;
             }
         }
+        self.ended.store(true, Ordering::Release);
         Ok(())
     }
-}
 
-impl Shared {
+    /// Waits for who ends the process already.
+    fn wait_for_end(&self, machine: &Inner, since: Instant) -> Result<(), Stopped> {
+        while !self.ended.load(Ordering::Acquire) && since.elapsed() < machine.options.hang {
+            if machine.is_stopped() {
+                return Err(Stopped);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
     /// Cancels requests on the handles and waits for their end; `of` says which, by file and process.
     fn end_requests(
         &self,
@@ -204,6 +239,15 @@ impl Shared {
     }
 }
 
+/// A call of a process' thread that has not returned.
+pub(crate) struct Active<'a>(&'a AtomicUsize);
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Process {
     /// The process identifier.
     #[must_use]
@@ -217,9 +261,7 @@ impl Process {
     /// What the name, the device's security descriptor or the driver's `IRP_MJ_CREATE` answers;
     /// `STATUS_UNEXPECTED_IO_ERROR` when the machine has stopped.
     pub fn open(&self, name: &str) -> Result<Handle, NtStatus> {
-        if self.shared.exiting.load(Ordering::SeqCst) {
-            return Err(NtStatus::PROCESS_IS_TERMINATING);
-        }
+        let Some(_active) = self.shared.begin() else { return Err(NtStatus::PROCESS_IS_TERMINATING) };
         let file = self
             .machine
             .run(|| file::open(&machine::current(), &self.shared.context(), name))

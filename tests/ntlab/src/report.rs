@@ -18,6 +18,8 @@ pub struct Report {
     pub irps: u64,
     /// Pool blocks, IRPs, MDLs and other things that drivers asked for; each could be made to fail.
     pub allocations: u64,
+    /// Where the allocation that was to fail was asked for, the innermost function first; none if it was not reached.
+    pub failed_allocation: Option<Vec<String>>,
     /// The most stack that a driver was seen to use in one call, in bytes.
     pub stack: usize,
     /// The events that drivers have written to ETW.
@@ -85,6 +87,7 @@ impl Machine {
             leaks,
             irps: inner.irps.total(),
             allocations: inner.allocations(),
+            failed_allocation: inner.failed_allocation(),
             stack: inner.deepest_stack(),
             events: inner.etw.events(),
             output: inner.debug_output(),

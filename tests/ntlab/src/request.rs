@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::call::{self, Stopped};
+use crate::chaos::Fate;
 use crate::file::{File, LOOK};
 use crate::irp::{self, Owner};
 use crate::machine::{self, Inner, Machine};
@@ -248,16 +249,22 @@ impl Handle {
             done: Condvar::new(),
             observer: Mutex::new(None),
         });
-        if !self.is_open() || self.process().is_exiting() {
-            shared.end(Completion { status: NtStatus::INVALID_HANDLE, information: 0, output: Vec::new() });
-        } else {
+        if let Some(active) = self.process().begin().filter(|_| self.is_open()) {
             // What was broken is in the machine's report; the request never ends.
-            let _ = self.machine().run(|| self.send(&shared, asked));
+            let _ = self.machine().run(|| {
+                let machine = machine::current();
+                let fate = machine.fate();
+                self.send(&shared, asked, fate)?;
+                drop(active);
+                machine.strike_after(fate, &shared, self.process())
+            });
+        } else {
+            shared.end(Completion { status: NtStatus::INVALID_HANDLE, information: 0, output: Vec::new() });
         }
         Request { machine: self.machine().clone(), shared }
     }
 
-    fn send(&self, shared: &Arc<Shared>, asked: Asked) -> Result<(), Stopped> {
+    fn send(&self, shared: &Arc<Shared>, asked: Asked, fate: Fate) -> Result<(), Stopped> {
         let machine = machine::current();
         let context = self.process().context();
         let device = self.file().device as *mut DEVICE_OBJECT;
@@ -291,6 +298,10 @@ impl Handle {
             let mut requests = self.file().requests.lock();
             shared.index.store(requests.len(), Ordering::Relaxed);
             requests.push(Arc::clone(shared));
+        }
+        match fate {
+            Fate::CancelledBefore => drop(irp::cancel(pointer)?),
+            fate => machine.strike_meanwhile(fate, shared, self.process()),
         }
         machine.bounded(irp::name_of(major), || context.enter(|| irp::call_driver(device, pointer)))?;
         Ok(())

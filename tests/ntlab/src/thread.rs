@@ -66,6 +66,10 @@ pub(crate) struct Thread {
     pub(crate) object: Cell<PVOID>,
     /// The process (`PEPROCESS`) whose context the thread runs in; null for the System process.
     pub(crate) process: Cell<PVOID>,
+    /// What the thread is for; threads of the same name are told apart by their order.
+    pub(crate) name: Cell<&'static str>,
+    /// The thread's random source, and the number of the machine that it is for.
+    pub(crate) random: Cell<(u64, u64)>,
     pub(crate) shared: Cell<*const Shared>,
 }
 
@@ -135,6 +139,8 @@ impl Thread {
             call_count: Cell::new(0),
             object: Cell::new(null_mut()),
             process: Cell::new(null_mut()),
+            name: Cell::new("caller"),
+            random: Cell::new((0, 0)),
             shared: Cell::new(null()),
         }
     }

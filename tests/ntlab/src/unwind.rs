@@ -191,6 +191,11 @@ impl Inner {
         self.stacks.number(frames)
     }
 
+    /// A noted stack, one line for each frame.
+    pub(crate) fn describe_stack(&self, number: u32) -> Vec<String> {
+        self.stacks.get(number).as_slice().iter().map(|&address| self.describe_code(address)).collect()
+    }
+
     /// A noted stack: a line that begins with `what` for the innermost frame, and one for each frame that called it.
     pub(crate) fn describe_calls(&self, what: &str, number: u32) -> Vec<String> {
         let frames = self.stacks.get(number);

@@ -21,7 +21,9 @@ pub(crate) type Job = Box<dyn FnOnce(&Inner) -> Result<(), Stopped> + Send>;
 
 #[derive(Default)]
 struct Queue {
-    jobs: VecDeque<Job>,
+    /// With the number of each.
+    jobs: VecDeque<(u64, Job)>,
+    queued: u64,
     idle: usize,
 }
 
@@ -49,7 +51,7 @@ impl Workers {
         self.ready.notify_all();
     }
 
-    fn next(&self, machine: &Inner) -> Option<Job> {
+    fn next(&self, machine: &Inner) -> Option<(u64, Job)> {
         let mut queue = self.queue.lock();
         queue.idle += 1;
         let job = loop {
@@ -71,14 +73,17 @@ impl Inner {
     pub(crate) fn run_later(&self, job: Job) {
         let spawn = {
             let mut queue = self.workers.queue.lock();
-            queue.jobs.push_back(job);
+            queue.queued += 1;
+            let number = queue.queued;
+            queue.jobs.push_back((number, job));
             queue.idle < queue.jobs.len()
         };
         if spawn {
             let Some(machine) = self.arc() else { return };
             let same = machine.clone();
             machine.spawn("system worker", move || {
-                while let Some(job) = same.workers.next(&same) {
+                while let Some((number, job)) = same.workers.next(&same) {
+                    same.begin_work(number);
                     if job(&same).is_err() {
                         break;
                     }

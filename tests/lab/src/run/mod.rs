@@ -6,7 +6,7 @@ mod scenario;
 use std::{path::Path, time::Duration};
 
 use anyhow::Result;
-use ntlab::{Driver, LoadError, Machine, Options, Report, Stop, etw::Event};
+use ntlab::{Chaos, Driver, Judged, LoadError, Machine, Options, Replays, Report, Stop, etw::Event};
 use serde_json::json;
 
 use self::{
@@ -15,7 +15,7 @@ use self::{
 };
 use crate::{
     cli::{self, Format},
-    report::{Misused, Outcome, Unloadable},
+    report::{Misused, Outcome, Unloadable, progress},
 };
 
 /// `cargo lab run`
@@ -35,14 +35,44 @@ fn run_all(options: &cli::Run) -> Result<Outcome> {
     if options.low_resources {
         return low_resources(options, scenario.as_ref());
     }
-    let mut good = true;
-    for seed in options.seed..options.seed.saturating_add(options.seeds.max(1)) {
+    let seeds = options.seed..options.seed.saturating_add(options.seeds.max(1));
+    let (runs, mut failed) = (seeds.end - seeds.start, Vec::new());
+    for seed in seeds {
         let run = Run::new(options, scenario.as_ref(), Options { seed, ..machine_options(options) });
         let verdict = run.play()?;
-        verdict.tell(options, &run.machine_options);
-        good &= verdict.is_good();
+        let replays = if verdict.is_good() || options.replays == 0 {
+            None
+        } else {
+            Some(ntlab::replay(&run.machine_options, options.replays, |_| run.play())?)
+        };
+        verdict.tell(options, &run.machine_options, replays.as_ref(), runs == 1);
+        if !verdict.is_good() {
+            failed.push(seed);
+        }
     }
-    Ok(Outcome::of(good))
+    if runs > 1 {
+        sum_up(options, runs, &failed);
+    }
+    Ok(Outcome::of(failed.is_empty()))
+}
+
+/// The last words about several seeds.
+fn sum_up(options: &cli::Run, runs: u64, failed: &[u64]) {
+    match options.format {
+        Format::Human => println!("{runs} seeds, {} failed{}", failed.len(), listed(failed)),
+        Format::Json => {
+            let result = if failed.is_empty() { "passed" } else { "failed" };
+            println!(
+                "{}",
+                json!({"event": "summary", "result": result, "runs": runs, "failed": failed.len(), "seeds": failed})
+            );
+        }
+    }
+}
+
+fn listed(seeds: &[u64]) -> String {
+    let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
+    if seeds.is_empty() { String::new() } else { format!(": {}", seeds.join(", ")) }
 }
 
 fn machine_options(options: &cli::Run) -> Options {
@@ -50,36 +80,47 @@ fn machine_options(options: &cli::Run) -> Options {
         seed: options.seed,
         hang: Duration::from_secs(options.hang),
         fail_allocation: options.fail_allocation,
-        delays: options.delays,
+        chaos: options.chaos,
         ..Options::default()
     }
 }
 
 /// Every allocation that the scenario reaches fails once.
 fn low_resources(options: &cli::Run, scenario: Option<&Scenario>) -> Result<Outcome> {
-    let first = Run::new(options, scenario, machine_options(options));
-    let verdict = first.play()?;
-    verdict.tell(options, &first.machine_options);
-    if !verdict.is_good() {
-        return Ok(Outcome::Failed);
-    }
-    let sites = verdict.report.allocations;
-    let mut failed = 0_u64;
-    for site in 0..sites {
-        let run = Run::new(options, scenario, Options { fail_allocation: Some(site), ..first.machine_options.clone() });
-        let verdict = run.play()?;
-        if !verdict.is_good() {
-            failed += 1;
-            verdict.tell(options, &run.machine_options);
+    let play = |machine_options: Options| {
+        if let Some(number) = machine_options.fail_allocation
+            && number % 25 == 0
+        {
+            progress(&format!("allocation {number} fails"));
         }
+        Run::new(options, scenario, machine_options).play()
+    };
+    let basis = machine_options(options);
+    let found = ntlab::low_resources(&basis, play)?;
+    found.first.tell(options, &basis, None, false);
+    for (number, verdict) in &found.failed {
+        verdict.tell(options, &Options { fail_allocation: Some(*number), ..basis.clone() }, None, false);
     }
     match options.format {
-        Format::Human => println!("low resources: {sites} allocations failed in turn, {failed} runs broke a rule"),
+        Format::Human => println!(
+            "low resources: {} allocations, made in {} places, failed in turn; {} runs broke a rule or leaked",
+            found.allocations,
+            found.sites.len(),
+            found.failed.len()
+        ),
         Format::Json => {
-            println!("{}", json!({"event": "low_resources", "allocations": sites, "failed": failed}));
+            let sites: Vec<_> =
+                found.sites.iter().map(|(site, times)| json!({"site": site, "allocations": times})).collect();
+            println!(
+                "{}",
+                json!({
+                    "event": "summary", "result": if found.is_good() { "passed" } else { "failed" },
+                    "allocations": found.allocations, "sites": sites, "failed": found.failed.len(),
+                })
+            );
         }
     }
-    Ok(Outcome::of(failed == 0))
+    Ok(Outcome::of(found.is_good()))
 }
 
 /// One machine's life.
@@ -103,9 +144,9 @@ impl<'a> Run<'a> {
         Self { options, scenario, machine_options }
     }
 
-    /// An allocation that fails on purpose excuses every error but a broken rule.
+    /// An allocation that fails on purpose, a cancellation, a death excuse every error but a broken rule.
     fn is_strict(&self) -> bool {
-        self.machine_options.fail_allocation.is_none()
+        self.machine_options.fail_allocation.is_none() && !self.machine_options.chaos.disturbs()
     }
 
     fn play(&self) -> Result<Verdict> {
@@ -162,19 +203,26 @@ fn load(machine: &Machine, path: &Path) -> Result<Driver> {
     })
 }
 
-impl Verdict {
+impl Judged for Verdict {
+    fn report(&self) -> &Report {
+        &self.report
+    }
+
     fn is_good(&self) -> bool {
         self.unexpected.is_none() && self.report.is_clean()
     }
+}
 
-    fn tell(&self, options: &cli::Run, machine_options: &Options) {
+impl Verdict {
+    /// Tells what became of a run, which is all of the command if it is `alone`.
+    fn tell(&self, options: &cli::Run, machine_options: &Options, replays: Option<&Replays>, alone: bool) {
         match options.format {
-            Format::Human => self.tell_people(options, machine_options),
-            Format::Json => self.tell_programs(options, machine_options),
+            Format::Human => self.tell_people(options, machine_options, replays),
+            Format::Json => self.tell_programs(options, machine_options, replays, alone),
         }
     }
 
-    fn tell_people(&self, options: &cli::Run, machine_options: &Options) {
+    fn tell_people(&self, options: &cli::Run, machine_options: &Options, replays: Option<&Replays>) {
         if options.output {
             for line in &self.report.output {
                 println!("| {line}");
@@ -193,9 +241,12 @@ impl Verdict {
         if !self.is_good() {
             println!("replay: {}", replay(options, machine_options));
         }
+        if let Some(replays) = replays {
+            println!("{replays}");
+        }
     }
 
-    fn tell_programs(&self, options: &cli::Run, machine_options: &Options) {
+    fn tell_programs(&self, options: &cli::Run, machine_options: &Options, replays: Option<&Replays>, alone: bool) {
         for violation in &self.report.violations {
             println!(
                 "{}",
@@ -203,6 +254,7 @@ impl Verdict {
                     "event": "violation", "rule": violation.rule.name, "windows_name": violation.rule.windows_name,
                     "message": violation.message, "irql": violation.irql, "history": violation.history,
                     "calls": violation.calls, "stack": violation.stack,
+                    "places": violation.places().iter().map(ToString::to_string).collect::<Vec<_>>(),
                 })
             );
         }
@@ -210,7 +262,7 @@ impl Verdict {
             self.report.events.iter().for_each(|event| println!("{}", trace_line(event)));
         }
         let mut summary = json!({
-            "event": "summary", "result": if self.is_good() { "passed" } else { "failed" }, "devices": self.names,
+            "event": if alone { "summary" } else { "run" }, "result": if self.is_good() { "passed" } else { "failed" }, "devices": self.names,
             "steps": self.steps, "violations": self.report.violations.len(), "leaks": self.report.leaks,
             "irps": self.report.irps, "allocations": self.report.allocations, "seed": machine_options.seed,
         });
@@ -222,6 +274,14 @@ impl Verdict {
         }
         if !self.is_good() {
             summary["replay"] = json!(replay(options, machine_options));
+        }
+        if let Some(site) = machine_options.fail_allocation {
+            summary["failed_allocation"] = json!({"number": site, "stack": self.report.failed_allocation});
+        }
+        if let Some(replays) = replays {
+            summary["replays"] = json!({
+                "times": replays.times, "failed": replays.failed, "steady": replays.is_steady(), "outcomes": replays.outcomes,
+            });
         }
         println!("{summary}");
     }
@@ -244,8 +304,8 @@ fn replay(options: &cli::Run, machine: &Options) -> String {
         words.push(format!("--scenario {}", quoted(scenario)));
     }
     words.push(format!("--seed {}", machine.seed));
-    if machine.delays != 0 {
-        words.push(format!("--delays {}", machine.delays));
+    if machine.chaos != Chaos::default() {
+        words.push(format!("--chaos {}", machine.chaos));
     }
     if let Some(site) = machine.fail_allocation {
         words.push(format!("--fail-allocation {site}"));

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use super::{Header, header};
 use crate::call::{self, Stopped};
 use crate::locks;
+use crate::machine;
 use crate::nt::IRP;
 use crate::rules;
 use crate::thread::{LockKind, this};
@@ -31,6 +32,7 @@ pub(crate) fn cancel(irp: *mut IRP) -> Result<bool, Stopped> {
         locks::release_cancel(saved)?;
         return Ok(false);
     }
+    machine::current().at_point();
     body.CancelIrql.set(saved);
     if let Some(header) = header(irp) {
         header.note("cancel routine", routine);

@@ -10,8 +10,10 @@ use super::{Header, Owner, State, header};
 use crate::call::{self, Stopped};
 use crate::machine;
 use crate::nt::{
-    DEVICE_OBJECT, IO_TYPE_IRP, IRP, SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED,
+    DEVICE_OBJECT, IO_TYPE_IRP, IRP, PVOID, SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS,
+    SL_PENDING_RETURNED,
 };
+use crate::process::Context;
 use crate::rules::{self, Rule};
 use crate::status::NtStatus;
 use crate::{irql, thread};
@@ -71,9 +73,37 @@ pub(crate) const fn name_of(major: u8) -> &'static str {
     }
 }
 
+/// An IRP on its way to a driver: what calling the driver's dispatch routine takes. Holds the IRP's slot.
+struct Passed {
+    device: usize,
+    irp: usize,
+    incarnation: u32,
+}
+
 /// `IoCallDriver`: gives the IRP to the driver of `device`.
 pub(crate) fn call_driver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> Result<i32, Stopped> {
+    pass(device, irp)?.dispatch().map(|status| status.0)
+}
+
+/// `IoCallDriver` by a driver: where the machine forces requests to pend, the lower driver gets the IRP later, on another thread.
+pub(super) fn call_lower_driver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> Result<i32, Stopped> {
     let machine = machine::current();
+    let passed = pass(device, irp)?;
+    let Some(header) = header(irp).filter(|_| machine.forces_pending()) else {
+        return passed.dispatch().map(|status| status.0);
+    };
+    header.force(passed.location());
+    machine.reference(device.cast());
+    machine.run_later(Box::new(move |machine| {
+        let device = passed.device;
+        Context::system(machine).enter(|| passed.dispatch())?;
+        machine.dereference(device as PVOID)
+    }));
+    Ok(NtStatus::PENDING.0)
+}
+
+/// Moves the IRP to the location of the driver of `device`.
+fn pass(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> Result<Passed, Stopped> {
     let header = header(irp);
     // SAFETY: the caller owns the IRP; if it is none, the fault is the driver's.
     let body = unsafe { &*irp };
@@ -90,28 +120,45 @@ pub(crate) fn call_driver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> Result<i
         return Err(broken(&rules::NO_STACK_LOCATION, "IoCallDriver on an IRP without a free location", header));
     }
     body.advance();
-    let location = body.CurrentLocation.get();
     // SAFETY: the location is inside the IRP, as `CurrentLocation` was above 1.
-    let stack = unsafe { &*body.current() };
-    stack.DeviceObject.set(device);
-    // SAFETY: the caller passes a device; if it is none, the fault is the driver's.
-    let driver = unsafe { &*device }.DriverObject.get();
-    let major = stack.MajorFunction.get();
-    // SAFETY: as above.
-    let routine = unsafe { &*driver }.MajorFunction.get(usize::from(major)).map_or(0, std::cell::Cell::get);
+    unsafe { &*body.current() }.DeviceObject.set(device);
     if let Some(header) = header {
         header.note("passed to the driver of device", device as usize);
     }
-    let what = name_of(major);
-    let value = call::driver(what, routine, &[device as usize, irp as usize])?;
-    let status = NtStatus::returned(value);
-    if let Some(header) = header {
-        if header.incarnation.load(Ordering::Acquire) == incarnation {
-            returned(header, location, status, what)?;
-        }
-        machine.release_slot(header);
+    Ok(Passed { device: device as usize, irp: irp as usize, incarnation })
+}
+
+impl Passed {
+    fn body(&self) -> &IRP {
+        // SAFETY: as for `pass`: no driver has had it since.
+        unsafe { &*(self.irp as *const IRP) }
     }
-    Ok(status.0)
+
+    fn location(&self) -> i8 {
+        self.body().CurrentLocation.get()
+    }
+
+    /// Calls the dispatch routine and judges what it returns.
+    fn dispatch(self) -> Result<NtStatus, Stopped> {
+        let (device, header) = (self.device as *mut DEVICE_OBJECT, header(self.irp as *const IRP));
+        let location = self.location();
+        // SAFETY: the location is inside the IRP.
+        let major = unsafe { &*self.body().current() }.MajorFunction.get();
+        // SAFETY: the caller passed a device; if it is none, the fault is the driver's.
+        let driver = unsafe { &*device }.DriverObject.get();
+        // SAFETY: as above.
+        let routine = unsafe { &*driver }.MajorFunction.get(usize::from(major)).map_or(0, std::cell::Cell::get);
+        let what = name_of(major);
+        let value = call::driver(what, routine, &[self.device, self.irp])?;
+        let status = NtStatus::returned(value);
+        if let Some(header) = header {
+            if header.incarnation.load(Ordering::Acquire) == self.incarnation {
+                returned(header, location, status, what)?;
+            }
+            machine::current().release_slot(header);
+        }
+        Ok(status)
+    }
 }
 
 fn returned(header: &Header, location: i8, status: NtStatus, what: &str) -> Result<(), Stopped> {
@@ -176,7 +223,17 @@ pub(crate) fn complete(irp: *mut IRP) -> Result<(), Stopped> {
     // SAFETY: the caller owns the IRP; if it is none, the fault is the driver's. Freed IRPs stay readable.
     let body = unsafe { &*irp };
     begin(body, header)?;
+    machine.at_point();
+    let before = irql::current();
+    let raises = before < irql::DISPATCH && header.is_some_and(Header::is_forced) && machine.random() & 1 == 0;
+    if raises {
+        // Lower drivers complete at either level.
+        irql::raise(irql::DISPATCH);
+    }
     let whole = walk(irp, body, header)?;
+    if raises {
+        irql::lower(before);
+    }
     if whole {
         finish(irp, body, header)?;
     }
@@ -194,11 +251,14 @@ fn walk(irp: *mut IRP, body: &IRP, header: Option<&Header>) -> Result<bool, Stop
         // SAFETY: the location is inside the IRP: at most `StackCount`, and its driver was given it.
         let stack = unsafe { &*body.current() };
         body.skip();
-        let marked = stack.Control.get() & SL_PENDING_RETURNED;
-        body.PendingReturned.set(marked);
+        let mut marked = stack.Control.get() & SL_PENDING_RETURNED;
         if let Some(header) = header {
             judge(header, location, PASSED | if marked != 0 { PASSED_MARKED } else { 0 })?;
+            if header.was_forced(location) {
+                marked = SL_PENDING_RETURNED;
+            }
         }
+        body.PendingReturned.set(marked);
         let status = NtStatus(body.IoStatus.get().Status);
         let control = stack.Control.get();
         let wanted = (status.is_success() && control & SL_INVOKE_ON_SUCCESS != 0)

@@ -57,6 +57,7 @@ extern "win64" fn io_reuse_irp(irp: *mut IRP, status: i32) {
     unsafe { &*irp }.set_status(status, 0);
     if let Some(header) = header(irp) {
         header.marks.store(0, std::sync::atomic::Ordering::Relaxed);
+        header.forced.store(0, std::sync::atomic::Ordering::Relaxed);
         header.incarnation.fetch_add(1, std::sync::atomic::Ordering::Release);
         header.set_state(State::Live);
         header.note("reused by", this().caller.get());
@@ -72,7 +73,7 @@ extern "win64" fn io_initialize_irp(irp: *mut IRP, packet_size: u16, stack_size:
 }
 
 extern "win64" fn iof_call_driver(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> i32 {
-    or_escape(irp::call_driver(device, irp))
+    or_escape(super::complete::call_lower_driver(device, irp))
 }
 
 extern "win64" fn iof_complete_request(irp: *mut IRP, _priority_boost: i8) {

@@ -81,6 +81,8 @@ pub(crate) struct Header {
     incarnation: AtomicU32,
     /// Four bits for each stack location, see `complete`.
     marks: AtomicU64,
+    /// Locations whose drivers got the IRP later than its sender was told: a bit for each.
+    forced: AtomicU32,
     final_status: AtomicI32,
     owner: Cell<Owner>,
     finish: Cell<Option<(Finish, usize)>>,
@@ -100,6 +102,7 @@ impl Header {
             state: AtomicU64::new(0),
             incarnation: AtomicU32::new(0),
             marks: AtomicU64::new(0),
+            forced: AtomicU32::new(0),
             final_status: AtomicI32::new(0),
             owner: Cell::new(Owner::Manager),
             finish: Cell::new(None),
@@ -125,6 +128,22 @@ impl Header {
         let next = (word >> 2 << 2) + 4 + to as u64;
         self.state.store(next, Ordering::Release);
         next
+    }
+
+    /// The sender to `location` was told that the IRP pends.
+    fn force(&self, location: i8) {
+        self.forced.fetch_or(1_u32.wrapping_shl(location.unsigned_abs().into()), Ordering::AcqRel);
+    }
+
+    /// Whether that is so for any location that the completion has not passed.
+    fn is_forced(&self) -> bool {
+        self.forced.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether that is so for `location`, which the completion passes now.
+    fn was_forced(&self, location: i8) -> bool {
+        let bit = 1_u32.wrapping_shl(location.unsigned_abs().into());
+        self.forced.load(Ordering::Acquire) & bit != 0 && self.forced.fetch_and(!bit, Ordering::AcqRel) & bit != 0
     }
 
     /// Keeps the slot (not the body) for the caller, who gives it back with [`Inner::release_slot`].
@@ -207,6 +226,7 @@ pub(crate) fn allocate(stack_size: i8, owner: Owner, finish: Option<(Finish, usi
         header.slots.store(1, Ordering::Relaxed);
         header.bodies.store(1, Ordering::Relaxed);
         header.marks.store(0, Ordering::Relaxed);
+        header.forced.store(0, Ordering::Relaxed);
         header.incarnation.fetch_add(1, Ordering::Relaxed);
         header.owner.set(owner);
         header.finish.set(finish);

@@ -24,7 +24,12 @@ pub fn provider() -> Arc<Provider> {
     Arc::clone(&machine::current().wsk.provider)
 }
 
-/// A number from the machine's seed.
+/// Whether an IRP that could complete at once is to pend, as the machine's chaos has it.
+pub fn forces_pending() -> bool {
+    machine::current().forces_pending()
+}
+
+/// The next number of the calling thread's random source.
 pub fn random() -> u64 {
     machine::current().random()
 }

@@ -257,6 +257,13 @@ impl Machine {
     }
 }
 
+impl Inner {
+    /// The machine's network.
+    pub(crate) fn network(self: &Arc<Self>) -> Network {
+        Network { machine: Arc::clone(self) }
+    }
+}
+
 impl State {
     /// Reports what a driver that has unloaded left behind. Called when its unload routine has returned.
     pub(crate) fn check_unload(&self) -> Result<(), Stopped> {
@@ -394,7 +401,7 @@ impl Provider {
     fn completes_inline(&self) -> bool {
         let when = self.options.lock().when;
         match when {
-            When::Any => self.coin(),
+            When::Any => !kernel::forces_pending() && self.coin(),
             When::Inline => true,
             When::Later => false,
         }

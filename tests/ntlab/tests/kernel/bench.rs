@@ -159,7 +159,9 @@ pub extern "win64" fn entry(driver: *mut DRIVER_OBJECT, _path: *const UNICODE_ST
     let mut device = std::ptr::null_mut();
     let size = u32::try_from(size_of::<Extension>()).expect("small");
     let status = IoCreateDevice(driver, size, &raw const name, 0x8000, 0, 0, &raw mut device);
-    assert_eq!(status, 0);
+    if status != 0 {
+        return status;
+    }
     assert_eq!(IoCreateSymbolicLink(&raw const link, &raw const name), 0);
     // SAFETY: the kernel passes a driver object.
     let driver = unsafe { &*driver };
@@ -189,12 +191,19 @@ impl Bench {
     }
 
     pub fn with(options: Options) -> Self {
+        Self::try_with(options).unwrap_or_else(|report| panic!("the driver does not start\n{report}"))
+    }
+
+    /// When the driver does not start: what became of the machine.
+    pub fn try_with(options: Options) -> Result<Self, Box<Report>> {
         let machine = Machine::new(options);
         let driver = machine.load_builtin(entry);
-        driver.start().expect("the driver starts");
+        if driver.start().is_err() {
+            return Err(Box::new(machine.finish()));
+        }
         let process = machine.process();
         let handle = process.open(r"\\.\Bench").expect("the device opens");
-        Self { machine, driver, process, handle }
+        Ok(Self { machine, driver, process, handle })
     }
 
     /// Has the driver run `routine` in its dispatch routine.

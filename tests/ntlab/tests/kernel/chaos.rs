@@ -1,9 +1,10 @@
-//! A machine that stops: its threads leave, other machines do not notice. Failing allocations.
+//! A machine that stops: its threads leave, other machines do not notice. What the seed has go differently; failing allocations.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use ntlab::nt::{DEVICE_OBJECT, IRP};
-use ntlab::{NtStatus, Options, Stop, rules};
+use ntlab::nt::{DEVICE_OBJECT, IRP, KEVENT};
+use ntlab::{Chaos, Judged, NtStatus, Options, Report, Stop, low_resources, replay, rules};
 
 use crate::bench::*;
 
@@ -80,7 +81,8 @@ fn delays_change_when_things_happen_and_not_what_happens() {
         KeReleaseSpinLock(lock, before);
         complete(irp, NtStatus::SUCCESS, 0)
     }
-    let bench = Bench::with(Options { seed: 7, delays: 300, ..Options::default() });
+    let bench =
+        Bench::with(Options { seed: 7, chaos: Chaos { delays: 300, ..Chaos::default() }, ..Options::default() });
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| (0..200).for_each(|_| assert_eq!(bench.run(both).take().status, NtStatus::SUCCESS)));
@@ -110,4 +112,200 @@ fn each_allocation_can_be_made_to_fail() {
         assert_eq!(status, expected);
         assert!(bench.finish().is_clean());
     }
+}
+
+/// Passes an IRP of its own to its own device and lets it go when `IoCallDriver` has returned: wrong when it pends.
+extern "win64" fn hurry(device: &DEVICE_OBJECT, pointer: *mut IRP) -> i32 {
+    let own = pass_down(device, None);
+    IoFreeIrp(own);
+    complete(pointer, NtStatus::SUCCESS, 0)
+}
+
+/// The same, but waits where it has to.
+extern "win64" fn wait_for_it(device: &DEVICE_OBJECT, pointer: *mut IRP) -> i32 {
+    let event = &raw const extension(device).event;
+    KeInitializeEvent(event, 0, 0);
+    let own = pass_down(device, Some(event));
+    IoFreeIrp(own);
+    complete(pointer, NtStatus::SUCCESS, 0)
+}
+
+extern "win64" fn reclaim(_: &DEVICE_OBJECT, _: *mut IRP, event: *const KEVENT) -> i32 {
+    if !event.is_null() {
+        KeSetEvent(event, 0, 0);
+    }
+    NtStatus::MORE_PROCESSING_REQUIRED.0
+}
+
+fn pass_down(device: &DEVICE_OBJECT, event: Option<*const KEVENT>) -> *mut IRP {
+    let own = IoAllocateIrp(1, 0);
+    // SAFETY: the IRP is new and has one location.
+    let next = unsafe { &*irp(own).next() };
+    next.MajorFunction.set(0x00);
+    next.CompletionRoutine.set(reclaim as *const () as usize);
+    next.Context.set(event.unwrap_or(std::ptr::null()).cast_mut().cast());
+    next.Control.set(0xe0);
+    let status = IofCallDriver(std::ptr::from_ref(device).cast_mut(), own);
+    if let (Some(event), NtStatus::PENDING) = (event, NtStatus(status)) {
+        KeWaitForSingleObject(event.cast(), 0, 0, 0, std::ptr::null());
+    }
+    own
+}
+
+fn with_chaos(chaos: Chaos) -> Bench {
+    Bench::with(Options { seed: 3, hang: Duration::from_secs(10), chaos, ..Options::default() })
+}
+
+#[test]
+fn who_counts_on_a_lower_driver_to_be_quick_is_caught_when_it_is_forced_to_pend() {
+    let chaos = Chaos { pending: 1000, ..Chaos::default() };
+    for (routine, chaos, expected) in [
+        (hurry as Routine, Chaos::default(), None),
+        (wait_for_it, Chaos::default(), None),
+        (wait_for_it, chaos, None),
+        (hurry, chaos, Some(&rules::IRP_FREED_IN_USE)),
+    ] {
+        let bench = with_chaos(chaos);
+        for _ in 0..4 {
+            let _ = bench.run(routine).wait(SECOND * 10);
+        }
+        let report = bench.finish();
+        assert_eq!(report.violations.first().map(|first| first.rule), expected, "{report}");
+    }
+}
+
+#[test]
+fn one_in_a_few_requests_can_be_forced_to_pend() {
+    let bench = with_chaos(Chaos { pending: 250, ..Chaos::default() });
+    (0..100).for_each(|_| assert_eq!(bench.run(wait_for_it).take().status, NtStatus::SUCCESS));
+    let report = bench.finish();
+    assert!(report.is_clean(), "{report}");
+}
+
+extern "win64" fn cancel_it(_: &DEVICE_OBJECT, pointer: *mut IRP) {
+    IoReleaseCancelSpinLock(irp(pointer).CancelIrql.get());
+    complete(pointer, NtStatus::CANCELLED, 0);
+}
+
+/// Stays pending until it is cancelled, as "Synchronizing IRP Cancellation" has it.
+extern "win64" fn pend(_: &DEVICE_OBJECT, pointer: *mut IRP) -> i32 {
+    let (body, status) = (irp(pointer), mark_pending(pointer));
+    body.CancelRoutine.swap(cancel_it as *const () as usize, Ordering::SeqCst);
+    if body.Cancel.load(Ordering::SeqCst) != 0 && body.CancelRoutine.swap(0, Ordering::SeqCst) != 0 {
+        complete(pointer, NtStatus::CANCELLED, 0);
+    }
+    status
+}
+
+#[test]
+fn requests_are_cancelled_and_processes_killed_at_any_point_and_a_sound_driver_holds() {
+    let mut killed = 0;
+    for seed in 0..8 {
+        let chaos = Chaos { delays: 50, cancels: 300, kills: 20, ..Chaos::default() };
+        let bench = Bench::with(Options { seed, hang: Duration::from_secs(20), chaos, ..Options::default() });
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for _ in 0..40 {
+                        let request = bench.run(pend);
+                        let _ = request.cancel();
+                        assert!(matches!(request.take().status, NtStatus::CANCELLED | NtStatus::INVALID_HANDLE));
+                    }
+                });
+            }
+        });
+        let refused = bench.run(succeed).take().status == NtStatus::INVALID_HANDLE;
+        killed += u32::from(refused);
+        let report = bench.finish();
+        assert!(report.is_clean(), "seed {seed}: {report}");
+    }
+    assert!(killed >= 4, "of eight processes {killed} were killed");
+}
+
+/// Two blocks; whether there is the second one is not looked at.
+extern "win64" fn forget_to_look(_: &DEVICE_OBJECT, pointer: *mut IRP) -> i32 {
+    let first = ExAllocatePool2(POOL_FLAG_NON_PAGED, 10, TAG);
+    if first.is_null() {
+        return complete(pointer, NtStatus::INSUFFICIENT_RESOURCES, 0);
+    }
+    let second = ExAllocatePool2(POOL_FLAG_NON_PAGED, 10, TAG);
+    // SAFETY: none: the pointer may be null.
+    unsafe { second.write(1) };
+    ExFreePool(first);
+    ExFreePool(second);
+    complete(pointer, NtStatus::SUCCESS, 0)
+}
+
+fn play(options: Options, routine: Routine) -> Result<Report, ()> {
+    match Bench::try_with(options) {
+        Err(report) => Ok(*report),
+        Ok(bench) => {
+            let _ = bench.run(routine).wait(SECOND * 10);
+            Ok(bench.finish())
+        }
+    }
+}
+
+#[test]
+fn low_resources_has_each_allocation_fail_once() {
+    let found = low_resources(&Options::default(), |options| play(options, forget_to_look)).expect("no error");
+    let failed: Vec<_> = found.failed.iter().map(|(number, run)| (*number, run.violations[0].rule)).collect();
+    assert_eq!(failed, [(2, &rules::ACCESS_VIOLATION)], "the device, the first block, the second block");
+    assert_eq!(found.allocations, 3);
+    assert!(found.first.is_good() && !found.is_good());
+}
+
+/// Frees a block that another thread may free: the pointer is read and cleared in two steps.
+extern "win64" fn free_what_is_there(device: &DEVICE_OBJECT, pointer: *mut IRP) -> i32 {
+    let extension = extension(device);
+    let slot = std::ptr::from_mut(&mut extension.slot);
+    // SAFETY: the extension is there; that it is read without a lock is the fault.
+    let before = unsafe { slot.read_volatile() };
+    let block = ExAllocatePool2(POOL_FLAG_NON_PAGED, 16, TAG);
+    if before != 0 {
+        ExFreePool(before as *mut u8);
+    }
+    // SAFETY: as above.
+    unsafe { slot.write_volatile(block as usize) };
+    complete(pointer, NtStatus::SUCCESS, 0)
+}
+
+fn race(options: Options) -> Result<Report, ()> {
+    extern "win64" fn free_last(driver: &ntlab::nt::DRIVER_OBJECT) {
+        // SAFETY: the device is still there.
+        let device = unsafe { &*driver.DeviceObject.get() };
+        if extension(device).slot != 0 {
+            ExFreePool(extension(device).slot as *mut u8);
+        }
+    }
+    extern "win64" fn prepare(device: &DEVICE_OBJECT, pointer: *mut IRP) -> i32 {
+        extension(device).at_unload = Some(free_last);
+        complete(pointer, NtStatus::SUCCESS, 0)
+    }
+    let bench = Bench::with(options);
+    let _ = bench.run(prepare).take();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..8 {
+                    let _ = bench.run(free_what_is_there).wait(SECOND * 10);
+                }
+            });
+        }
+    });
+    Ok(bench.finish())
+}
+
+#[test]
+fn a_seed_that_fails_fails_again_in_nine_of_ten_replays_or_the_report_says_why_not() {
+    let chaos = Chaos { delays: 100, ..Chaos::default() };
+    let with = |seed| Options { seed, chaos, ..Options::default() };
+    let failing = (1..50).filter(|&seed| race(with(seed)).is_ok_and(|report| !report.is_good()));
+    let replays: Vec<_> =
+        failing.take(5).map(|seed| (seed, replay(&with(seed), 10, race).expect("no error"))).collect();
+    for (seed, replays) in &replays {
+        println!("seed {seed}: {replays}");
+        assert_eq!(replays.to_string().contains("the seed decides"), replays.failed != 0 && !replays.is_steady());
+    }
+    assert!(replays.iter().any(|(_, replays)| replays.is_steady()), "{replays:?}");
 }
