@@ -3,7 +3,8 @@
 //! One idea: a [`Lab`] is one machine with the driver running. When it goes, every process ends, the driver is unloaded, and the test
 //! fails if a rule of the lab was broken or anything was left behind. A clause is named by a test's `/// contract: WSA-2` line.
 //!
-//! `cargo lab test` builds the driver and says where it is (`WSKCLIENT_SYS`). `WSKCLIENT_SEED` chooses the lab's seed.
+//! `cargo lab test` builds the driver and says where it is (`WSKCLIENT_SYS`). `WSKCLIENT_SEED` chooses the lab's seed, and
+//! `WSKCLIENT_CHAOS` what the seed has go differently (`delays=100,pending=500`). A test that fails prints the command that repeats it.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![forbid(unsafe_code)]
 
@@ -21,7 +22,7 @@ use std::{
 };
 use wskctl::{
     Client, Started,
-    abi::{Guid, Namespace, Provider, WinsockVersion, WsaError},
+    abi::{Guid, Namespace, Provider, WinsockVersion},
     backend::{Choice, Kind},
     device::lab,
 };
@@ -76,24 +77,6 @@ impl Lab {
         match lab::Lab::start_with(&image(), ntlab::Options { seed, chaos, ..options() }) {
             Ok(lab) => Self { lab: Some(lab), processes: Rc::default() },
             Err((error, _)) => panic!("{error}"),
-        }
-    }
-
-    /// Starts the driver in a machine whose allocation number `index` fails; none if the driver does not start, as it may.
-    ///
-    /// # Panics
-    /// A driver that does not start leaves something behind, or gives another reason.
-    #[must_use]
-    pub fn start_failing(index: u64) -> Option<Self> {
-        let options = ntlab::Options { fail_allocation: Some(index), ..options() };
-        match lab::Lab::start_with(&image(), options) {
-            Ok(lab) => Some(Self { lab: Some(lab), processes: Rc::default() }),
-            Err((error, verdict)) => {
-                let verdict = verdict.expect("the driver can be loaded");
-                assert!(verdict.is_clean(), "allocation {index}: {error}\n{}", verdict.report);
-                assert_eq!(error.winsock(), Some(WsaError::NoBuffers), "allocation {index}: {error}");
-                None
-            }
         }
     }
 
@@ -156,9 +139,39 @@ fn image() -> PathBuf {
     path.expect("WSKCLIENT_SYS names no driver: run `cargo lab test`, which builds one")
 }
 
-fn options() -> ntlab::Options {
+/// The machine that the environment asks for.
+///
+/// # Panics
+/// `WSKCLIENT_SEED` is no number, or `WSKCLIENT_CHAOS` is not written as [`ntlab::Chaos`] is.
+#[must_use]
+pub fn options() -> ntlab::Options {
     let seed = env::var("WSKCLIENT_SEED").map_or(1, |seed| seed.parse().expect("WSKCLIENT_SEED is a number"));
-    ntlab::Options { seed, ..ntlab::Options::default() }
+    let chaos =
+        env::var("WSKCLIENT_CHAOS").map_or_else(|_| ntlab::Chaos::default(), |text| text.parse().expect("chaos"));
+    ntlab::Options { seed, chaos, ..ntlab::Options::default() }
+}
+
+/// The command that runs the calling test once more, as it was.
+#[must_use]
+pub fn replay_command() -> String {
+    let (seed, chaos) = (options().seed, options().chaos.to_string());
+    let chaos = if chaos.is_empty() { chaos } else { format!(" WSKCLIENT_CHAOS={chaos}") };
+    let test = thread::current().name().unwrap_or("").to_owned();
+    format!("replay: WSKCLIENT_SEED={seed}{chaos} cargo lab test --lab -- --exact {test}")
+}
+
+/// A machine's whole life with the driver: `body` has it, if the driver starts. What the rules say at the end.
+///
+/// # Panics
+/// The driver can't be loaded.
+pub fn live(options: ntlab::Options, body: impl FnOnce(&ntlab::Machine)) -> (Option<ntlab::Stop>, ntlab::Report) {
+    let machine = ntlab::Machine::new(options);
+    let driver = machine.load(&image()).expect("the driver can be loaded");
+    let started = driver.start();
+    if started.is_ok() {
+        body(&machine);
+    }
+    (started.err(), machine.finish())
 }
 
 impl Drop for Lab {
@@ -169,14 +182,15 @@ impl Drop for Lab {
         }
         let verdict = lab.finish();
         if thread::panicking() {
-            eprintln!("the lab, after the test failed:\n{}", verdict.report);
+            eprintln!("the lab, after the test failed:\n{}\n{}", verdict.report, replay_command());
         } else {
             assert!(
                 verdict.is_clean(),
-                "{} violations, {} leaks\n{}",
+                "{} violations, {} leaks\n{}\n{}",
                 verdict.violations,
                 verdict.leaks,
-                verdict.report
+                verdict.report,
+                replay_command()
             );
         }
     }

@@ -2,13 +2,16 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use contract::{
-    APPLICATION, DNS, Lab, PATIENCE, SAN, VERSION,
+    APPLICATION, DNS, PATIENCE, SAN, VERSION,
     abi::{Role, WsaError},
     check::deregistered,
     traffic::{any, unused_address},
 };
+use ntlab::{Judged, NtStatus, Options, Report, Stop, low_resources};
+use std::convert::Infallible;
 use wskctl::{
     Client, Error, Wanted,
+    device::lab::LabProcess,
     peer::{Listener, Peer},
 };
 
@@ -52,45 +55,64 @@ fn life(client: &Client, peers: &Listener) -> Result<(), Error> {
     Ok(())
 }
 
-/// contract: X-9, NSP-2
-#[test]
-fn every_allocation_may_fail_and_nothing_is_left_half_done() {
-    const ENOUGH: u64 = 200;
-    let peers = Listener::start().unwrap();
-    let mut failures = 0;
-    let mut unharmed = 0;
-    let mut look_ups = 0;
-    for index in 0..ENOUGH {
-        let Some(lab) = Lab::start_failing(index) else {
-            failures += 1;
-            continue;
-        };
-        let process = lab.process();
-        let lived = Client::open(process.device()).and_then(|client| {
-            let lived = life(&client, &peers);
-            // Whatever failed: the rest can be given back.
+/// A life, and what was wrong with it besides the rules.
+struct Lived {
+    report: Report,
+    wrong: Option<String>,
+    /// A look-up failed.
+    look_up: bool,
+}
+
+impl Judged for Lived {
+    fn report(&self) -> &Report {
+        &self.report
+    }
+
+    fn is_good(&self) -> bool {
+        self.report.is_clean() && self.wrong.is_none()
+    }
+}
+
+/// Whatever fails says that there is no memory, and the rest can be given back.
+fn lived(options: Options, peers: &Listener) -> Result<Lived, Infallible> {
+    let (mut wrong, mut look_up) = (None, false);
+    let (refused, report) = contract::live(options, |machine| {
+        let process = LabProcess::over(machine.process());
+        let outcome = Client::open(&process).and_then(|client| {
+            let outcome = life(&client, peers);
             while client.cleanup(APPLICATION).is_ok() || client.cleanup(SAN).is_ok() {}
             while client.cleanup_namespace(DNS).is_ok() {}
             deregistered(&client);
-            lived
+            outcome
         });
-        match lived {
-            Ok(()) => unharmed += 1,
-            Err(error) => {
-                failures += 1;
-                // Memory has another name among namespace providers (contract: NSP-2).
-                let look_up = error.to_string().starts_with("look ");
-                let expected = if look_up { WsaError::NotEnoughMemory } else { WsaError::NoBuffers };
-                assert_eq!(error.winsock(), Some(expected), "allocation {index}: {error}");
-                look_ups += u32::from(look_up);
-            }
-        }
-        drop(lab);
-        if unharmed == 20 {
-            break;
-        }
+        let Some(error) = outcome.err() else { return };
+        // Memory has another name among namespace providers (contract: NSP-2).
+        look_up = error.to_string().starts_with("look ");
+        let expected = if look_up { WsaError::NotEnoughMemory } else { WsaError::NoBuffers };
+        wrong = (error.winsock() != Some(expected)).then(|| error.to_string());
+    });
+    if let Some(stop) = refused.filter(|stop| !matches!(stop, Stop::Status(NtStatus::INSUFFICIENT_RESOURCES))) {
+        wrong = Some(format!("the driver does not start: {stop}"));
     }
-    assert!(failures > 5, "only {failures} allocations could fail");
+    Ok(Lived { report, wrong, look_up })
+}
+
+/// contract: X-9, NSP-2
+#[test]
+fn every_allocation_may_fail_and_nothing_is_left_half_done() {
+    let peers = Listener::start().unwrap();
+    let mut look_ups = 0;
+    let Ok(found) = low_resources(&contract::options(), |options| {
+        lived(options, &peers).inspect(|lived| look_ups += u32::from(lived.look_up))
+    });
+    assert!(found.first.is_good(), "without a failure: {:?}\n{}", found.first.wrong, found.first.report);
+    let failed: Vec<_> = found
+        .failed
+        .iter()
+        .map(|(number, run)| format!("allocation {number}: {:?}\n{}", run.wrong, run.report))
+        .collect();
+    assert!(failed.is_empty(), "{}\n{}", failed.join("\n"), contract::replay_command());
+    assert!(found.allocations > 5 && found.sites.len() > 3, "{:?}", found.sites);
     assert!(look_ups >= 2, "only {look_ups} look-ups failed");
-    assert!(unharmed > 0, "every life failed");
+    println!("{} allocations, made in {} places", found.allocations, found.sites.len());
 }
