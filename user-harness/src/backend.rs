@@ -2,9 +2,10 @@
 
 use crate::{
     Cause, Error, Exit,
-    device::{Device, agent::Agent},
+    device::{Device, Handle, agent::Agent},
+    record::{Recorded, Recorder},
 };
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 use crate::device::lab::{Lab, LabProcess};
@@ -50,10 +51,16 @@ pub struct Choice {
     pub delays: u32,
     /// Whether the lab shows the events that the driver writes to ETW, on standard error, when all is over.
     pub trace: bool,
+    /// What notes every request, if it is to be noted.
+    pub recorder: Option<Recorder>,
 }
 
 /// An open backend.
-pub struct Backend(Inner);
+pub struct Backend {
+    inner: Inner,
+    /// The same device, with a recorder in between.
+    recorded: Option<Recorded>,
+}
 
 enum Inner {
     #[cfg(windows)]
@@ -65,7 +72,11 @@ enum Inner {
 }
 
 /// A process of its own that sees the device: a client of the driver that can be ended without ending anybody else.
-pub struct Process(Client);
+pub struct Process {
+    client: Arc<Client>,
+    /// The same, with a recorder in between.
+    recorded: Option<Recorded>,
+}
 
 enum Client {
     #[cfg_attr(not(windows), expect(dead_code, reason = "only Windows has processes of the device"))]
@@ -74,32 +85,54 @@ enum Client {
     Lab(LabProcess),
 }
 
+impl Device for Client {
+    fn open(&self) -> Result<Handle, Error> {
+        match self {
+            Self::Agent(agent) => agent.open(),
+            #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+            Self::Lab(process) => process.open(),
+        }
+    }
+}
+
 impl Process {
+    fn new(client: Client, recorded: Option<&Recorded>) -> Self {
+        let client = Arc::new(client);
+        let recorded = recorded.map(|recorded| recorded.another(client.clone()));
+        Self { client, recorded }
+    }
+
     /// The device, as this process sees it.
     #[must_use]
     pub fn device(&self) -> &dyn Device {
-        match &self.0 {
-            Client::Agent(agent) => agent,
-            #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-            Client::Lab(process) => process,
+        match &self.recorded {
+            Some(recorded) => recorded,
+            None => &*self.client,
         }
     }
 
     /// Kills it. What becomes of its requests is not told.
     pub fn kill(&self) {
-        match &self.0 {
+        self.end("killed", || match &*self.client {
             Client::Agent(agent) => agent.kill(),
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
             Client::Lab(process) => process.process().kill(),
-        }
+        });
     }
 
     /// Has it end: its requests are cancelled, its handles closed.
     pub fn exit(&self) {
-        match &self.0 {
+        self.end("exited", || match &*self.client {
             Client::Agent(agent) => agent.exit(),
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
             Client::Lab(process) => process.process().exit(),
+        });
+    }
+
+    fn end(&self, how: &str, end: impl FnOnce()) {
+        match &self.recorded {
+            Some(recorded) => recorded.end(how, end),
+            None => end(),
         }
     }
 }
@@ -167,12 +200,16 @@ impl Choice {
     pub fn open(&self) -> Result<Backend, Error> {
         match self.kind {
             #[cfg(windows)]
-            Kind::Device => Ok(Backend(Inner::Device(WindowsDevice))),
+            Kind::Device => {
+                let recorded = self.recorder.as_ref().map(|recorder| recorder.process(Arc::new(WindowsDevice)));
+                Ok(Backend { inner: Inner::Device(WindowsDevice), recorded })
+            }
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
             Kind::Lab => {
                 let lab = self.start_lab()?;
                 let process = lab.process();
-                Ok(Backend(Inner::Lab { lab, process, trace: self.trace }))
+                let recorded = self.recorder.as_ref().map(|recorder| recorder.process(Arc::new(process.clone())));
+                Ok(Backend { inner: Inner::Lab { lab, process, trace: self.trace }, recorded })
             }
             other => {
                 let home = if other == Kind::Lab { "Linux on x86-64" } else { "Windows" };
@@ -215,7 +252,10 @@ impl Backend {
     /// The device, as one process sees it.
     #[must_use]
     pub fn device(&self) -> &dyn Device {
-        match &self.0 {
+        if let Some(recorded) = &self.recorded {
+            return recorded;
+        }
+        match &self.inner {
             #[cfg(windows)]
             Inner::Device(device) => device,
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -228,7 +268,7 @@ impl Backend {
     /// Pool blocks that the driver has allocated now, and their bytes, where the backend can tell: in the lab.
     #[must_use]
     pub fn pool_in_use(&self) -> Option<(usize, usize)> {
-        match &self.0 {
+        match &self.inner {
             #[cfg(windows)]
             Inner::Device(_) => None,
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -247,7 +287,7 @@ impl Backend {
     /// Whether closing a kernel socket resets its peer, as WSK has it. Wine's provider lets the peer see the end of the stream.
     #[must_use]
     pub fn close_is_abortive(&self) -> bool {
-        match &self.0 {
+        match &self.inner {
             #[cfg(windows)]
             Inner::Device(_) => !windows::is_wine(),
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -266,11 +306,11 @@ impl Backend {
     /// A further process inside this one, where making one is the backend's to do: in the lab. Elsewhere processes are the system's.
     #[must_use]
     pub fn process_within(&self) -> Option<Process> {
-        match &self.0 {
+        match &self.inner {
             #[cfg(windows)]
             Inner::Device(_) => None,
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-            Inner::Lab { lab, .. } => Some(Process(Client::Lab(lab.process()))),
+            Inner::Lab { lab, .. } => Some(Process::new(Client::Lab(lab.process()), self.recorded.as_ref())),
             #[cfg(not(any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
             Inner::Nowhere(never) => match *never {},
         }
@@ -281,11 +321,11 @@ impl Backend {
     /// # Errors
     /// It can't be started.
     pub fn process(&self) -> Result<Process, Error> {
-        match &self.0 {
+        match &self.inner {
             #[cfg(windows)]
-            Inner::Device(_) => Agent::spawn().map(Client::Agent).map(Process),
+            Inner::Device(_) => Agent::spawn().map(|agent| Process::new(Client::Agent(agent), self.recorded.as_ref())),
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-            Inner::Lab { lab, .. } => Ok(Process(Client::Lab(lab.process()))),
+            Inner::Lab { lab, .. } => Ok(Process::new(Client::Lab(lab.process()), self.recorded.as_ref())),
             #[cfg(not(any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
             Inner::Nowhere(never) => match *never {},
         }
@@ -294,7 +334,7 @@ impl Backend {
     /// Whether the machine goes on: a broken rule stops the lab, and then no request ends any more.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        match &self.0 {
+        match &self.inner {
             #[cfg(windows)]
             Inner::Device(_) => true,
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -307,7 +347,7 @@ impl Backend {
     /// Ends the process and, in the lab, unloads the driver and asks the rules.
     #[must_use]
     pub fn finish(self) -> Option<Verdict> {
-        match self.0 {
+        match self.inner {
             #[cfg(windows)]
             Inner::Device(_) => None,
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

@@ -2,7 +2,7 @@
 
 use crate::{
     backend::{Choice, Kind},
-    commands::{completions, help, status, stress},
+    commands::{completions, help, status, stress, timeline},
     output::Format,
 };
 use clap::{Args, Parser, Subcommand};
@@ -43,6 +43,7 @@ Exit codes:
 `wskctl help json` documents the objects that --format json writes.";
 
 #[derive(Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// How to report on standard output
     #[arg(long, value_enum, value_name = "human|json", hide_possible_values = true, default_value_t, global = true)]
@@ -63,7 +64,14 @@ pub(crate) struct Global {
 
 impl Global {
     pub fn choice(&self) -> Choice {
-        Choice { kind: self.backend, driver: self.driver.clone(), seed: self.seed, delays: 0, trace: self.trace }
+        Choice {
+            kind: self.backend,
+            driver: self.driver.clone(),
+            seed: self.seed,
+            delays: 0,
+            trace: self.trace,
+            recorder: None,
+        }
     }
 }
 
@@ -108,6 +116,14 @@ pub(crate) enum Command {
                       broken. Otherwise the exit\ncode is 1 (or 6), and the last line is the command that does it again."
     )]
     Stress(stress::Arguments),
+    /// Records a run and draws it: references, sockets, requests from issue to completion
+    #[command(
+        after_help = "Examples:\n  wskctl timeline demo\n  wskctl timeline --html demo.html --svg demo.svg demo\n  wskctl timeline \
+                      --save run.jsonl stress --rounds 2\n  wskctl timeline --from run.jsonl --html run.html\n\nTimes are \
+                      those of this program: a request begins when it is issued and ends when the\ndevice tells \
+                      of its completion. A teardown is the cleanup, or the process's end, that releases\nthe last reference."
+    )]
+    Timeline(timeline::Arguments),
     /// Writes a shell's completion script to standard output
     #[command(
         after_help = "Examples:\n  wskctl completions bash > ~/.local/share/bash-completion/completions/wskctl\n  wskctl \

@@ -7,6 +7,7 @@ mod hold;
 mod run;
 pub(crate) mod status;
 pub(crate) mod stress;
+pub(crate) mod timeline;
 
 pub(crate) use status::{driver_version, kind_name, ledger_json};
 
@@ -38,6 +39,9 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> 
         Command::Hold(hold) => hold::run(&choice, &hold, &mut output).map(|()| Exit::Success),
         Command::Stress(arguments) => {
             stress::run(&choice, &parsed.global, &arguments, &mut output).map(|()| Exit::Success)
+        }
+        Command::Timeline(arguments) => {
+            timeline::run(&choice, &parsed.global, &arguments, &mut output).map(|()| Exit::Success)
         }
         Command::Completions(arguments) => completions::run(&arguments, &mut output).map(|()| Exit::Success),
         Command::Man => completions::manual(&mut output).map(|()| Exit::Success),

@@ -57,6 +57,9 @@ pub enum Cause {
     /// What was asked for has no meaning.
     #[error("{0}")]
     Usage(String),
+    /// It was told already; what is left is how the process ends.
+    #[error("see above")]
+    Told(Exit),
     /// Ctrl-C was pressed; everything was given back.
     #[error("Ctrl-C ended it; nothing is left behind")]
     Interrupted,
@@ -159,6 +162,7 @@ impl Error {
             Cause::Lab(_) => Exit::Violation,
             Cause::NobodyReads => Exit::Success,
             Cause::Usage(_) => Exit::Usage,
+            Cause::Told(exit) => *exit,
             Cause::Interrupted => Exit::Interrupted,
             _ => Exit::Failed,
         }
@@ -186,7 +190,7 @@ impl Error {
             Cause::Lab(_) => Some("the report above names the rule and shows the history of what broke it"),
             Cause::Status(status) => advice_on(*status),
             Cause::Host(error) => advice_on_host(error.kind()),
-            Cause::Unexpected(_) | Cause::Usage(_) | Cause::NobodyReads | Cause::Interrupted => None,
+            Cause::Unexpected(_) | Cause::Usage(_) | Cause::Told(_) | Cause::NobodyReads | Cause::Interrupted => None,
         }
     }
 }

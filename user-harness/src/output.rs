@@ -76,7 +76,7 @@ impl Output {
     /// Tells that the command failed: on standard error for a person, and to a program as its own object.
     pub fn fail(&mut self, error: &Error) {
         report(error);
-        if self.format == Format::Json && !matches!(error.cause(), Cause::NobodyReads) {
+        if self.format == Format::Json && !matches!(error.cause(), Cause::NobodyReads | Cause::Told(_)) {
             // The exit code says it too.
             let _ = self.emit(&Failure(error));
         }
@@ -123,9 +123,10 @@ impl Event for Failure<'_> {
     }
 }
 
-/// Reports an error on standard error: what failed, and what to try. That nobody reads the output any more is not told.
+/// Reports an error on standard error: what failed, and what to try. Not told are what was, and that nobody
+/// reads the output any more.
 pub(crate) fn report(error: &Error) {
-    if matches!(error.cause(), Cause::NobodyReads) {
+    if matches!(error.cause(), Cause::NobodyReads | Cause::Told(_)) {
         return;
     }
     let mut text = format!("{BAD}wskctl:{BAD:#} {error}\n");

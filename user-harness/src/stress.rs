@@ -184,7 +184,7 @@ impl Run<'_> {
             }
             living.join().unwrap_or_default()
         });
-        process.kill();
+        process.exit();
         tally
     }
 

@@ -18,9 +18,15 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("the output is UTF-8")
 }
 
-/// Compares with a file of `tests/golden`; `UPDATE_GOLDEN=1` rewrites it.
 fn golden(name: &str, arguments: &[&str]) {
-    let output = wskctl(arguments);
+    golden_of(name, arguments, "");
+}
+
+/// Compares with a file of `tests/golden`; `UPDATE_GOLDEN=1` rewrites it. The program runs in a folder of this package.
+fn golden_of(name: &str, arguments: &[&str], folder: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wskctl"));
+    let output = command.args(arguments).current_dir(folder).output().expect("wskctl starts");
     assert_eq!(output.status.code(), Some(0), "{arguments:?}");
     let (seen, path) = (text(&output.stdout), Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -40,6 +46,7 @@ fn help_is_as_the_golden_files_show_it() {
     golden("demo.txt", &["demo", "--help"]);
     golden("hold.txt", &["hold", "--help"]);
     golden("stress.txt", &["stress", "--help"]);
+    golden("timeline.txt", &["timeline", "--help"]);
     golden("completions.txt", &["completions", "--help"]);
     golden("man.txt", &["man", "--help"]);
     golden("json.txt", &["help", "json"]);
@@ -167,6 +174,31 @@ fn an_error_is_an_object_too_where_json_is_asked_for() {
     assert!(object["status"].is_null() && object["winsock"].is_null());
     assert!(object["advice"].as_str().expect("advice").contains("--driver PATH.sys"));
     assert!(text(&output.stderr).starts_with("wskctl: load no-such-file.sys: there is no such file\n  try: "));
+}
+
+#[test]
+fn a_saved_recording_is_drawn_in_every_form() {
+    let folder = std::env::temp_dir().join(format!("wskctl-timeline-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let path = |name: &str| folder.join(name).display().to_string();
+    let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/demo.jsonl").display().to_string();
+    let (html, svg) = (path("demo.html"), path("demo.svg"));
+    let output = wskctl(&["timeline", "--from", &recording, "--html", &html, "--svg", &svg, "--format", "json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!((&told["requests"], &told["cancelled"], &told["sockets"]), (&87.into(), &10.into(), &11.into()));
+    let read = |path: &str| std::fs::read_to_string(path).expect("it was written");
+    assert!(read(&svg).starts_with("<svg ") && read(&html).starts_with("<!doctype html>"));
+    let folder_itself = folder.display().to_string();
+    let output = wskctl(&["timeline", "--from", &recording, "--svg", &folder_itself]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).starts_with(&format!("wskctl: write {folder_itself}: ")));
+    std::fs::write(path("bad.jsonl"), "{}\n").expect("a file");
+    let output = wskctl(&["timeline", "--from", &path("bad.jsonl")]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("bad.jsonl: line 1 is no request of a recording"));
+    std::fs::remove_dir_all(&folder).expect("the folder goes");
+    golden_of("timeline-demo.txt", &["timeline", "--from", "demo.jsonl"], "tests/golden");
 }
 
 #[test]

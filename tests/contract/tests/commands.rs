@@ -94,6 +94,19 @@ fn every_object_that_a_command_writes_is_documented() {
 }
 
 #[test]
+fn a_timeline_has_every_request_that_the_driver_took() {
+    let objects = objects(&["timeline", "demo"]);
+    assert_documented(&objects);
+    let told = objects.last().expect("what was drawn");
+    assert_eq!(told["event"], "timeline");
+    let last_cleanup =
+        objects.iter().find(|object| object["event"] == "last_cleanup").expect("the demo's last cleanup");
+    let cancelled = last_cleanup["requests"].as_array().expect("a list").len();
+    assert_eq!((&told["cancelled"], &told["failed"], &told["unseen"]), (&cancelled.into(), &0.into(), &0.into()));
+    assert_eq!((&told["teardowns"], &told["processes"]), (&2.into(), &1.into()));
+}
+
+#[test]
 fn a_watch_shows_the_status_as_often_as_it_is_told_to() {
     let shown = objects(&["status", "--watch", "0.1", "--times", "3"]);
     assert_eq!(shown.len(), 3);

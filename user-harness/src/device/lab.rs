@@ -79,7 +79,8 @@ fn verdict(report: &ntlab::Report, unloaded: bool) -> Verdict {
     }
 }
 
-/// A process of the machine.
+/// A process of the machine. Clones are the same process.
+#[derive(Clone)]
 pub struct LabProcess(ntlab::Process);
 
 impl LabProcess {
