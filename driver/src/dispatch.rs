@@ -10,7 +10,7 @@ use crate::process::Process;
 use crate::request::Request;
 use crate::rundown::Running;
 use crate::socket::Spec;
-use crate::{ledger, names, requests};
+use crate::{ledger, names, requests, trace};
 use core::ptr::NonNull;
 use wdk_sys::{
     DEVICE_OBJECT, IRP, IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, NTSTATUS, PDRIVER_DISPATCH,
@@ -102,9 +102,14 @@ unsafe extern "C" fn device_control(_device: *mut DEVICE_OBJECT, irp: *mut IRP) 
     let Some(handle) = handle_of(&irp) else {
         return irp.complete(WsaError::NotSocket.status(), 0);
     };
+    let (code, ..) = irp.device_control();
+    let refuse = |status| {
+        trace::refused(code, status, || handle.client().process().identifier());
+        status
+    };
     let request = match Request::decode(&irp) {
         Ok(request) => request,
-        Err(status) => return irp.complete(status, 0),
+        Err(status) => return refuse(irp.complete(status, 0)),
     };
     // SAFETY: the I/O manager calls at PASSIVE_LEVEL: the device is nobody's lower device.
     let passive = unsafe { Passive::assume() };
@@ -113,7 +118,7 @@ unsafe extern "C" fn device_control(_device: *mut DEVICE_OBJECT, irp: *mut IRP) 
         // The handle's cleanup may have come by too early to see this request.
         handle.cancel_requests();
     }
-    status
+    if status < 0 { refuse(status) } else { status }
 }
 
 fn serve(handle: &Ref<Handle>, irp: Irp, request: Request, passive: Passive) -> NTSTATUS {
@@ -146,7 +151,8 @@ fn answer<T: zerocopy::IntoBytes + zerocopy::Immutable>(handle: &Handle, irp: Ir
     answer_in_place(handle.client(), irp, kind, |irp| irp.reply(reply))
 }
 
-fn version() -> VersionReply {
+/// What the driver answers to a `Version` request.
+pub fn version() -> VersionReply {
     let part = |text: &str| text.bytes().fold(0_u32, |sum, digit| sum * 10 + u32::from(digit & 0xF)) & 0xFF;
     let driver = part(env!("CARGO_PKG_VERSION_MAJOR")) << 24
         | part(env!("CARGO_PKG_VERSION_MINOR")) << 16

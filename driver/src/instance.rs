@@ -15,6 +15,7 @@ use crate::queue::{IrpQueue, Owner, Parked};
 use crate::socket::Socket;
 use crate::startup::StartupRequest;
 use crate::target::{Home, Target};
+use crate::trace::{self, Phase};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use wdk_sys::NTSTATUS;
@@ -92,11 +93,26 @@ impl Instance {
 
     /// Something happens to the lifecycle through a handle.
     pub fn event<R>(&self, handle: &Handle, event: impl FnOnce(&mut Lifecycle, &mut Share) -> R) -> R {
+        self.change(
+            || handle.client().process().identifier(),
+            |lifecycle| {
+                let share = handle.share(self.target);
+                // SAFETY: shares of this target are used under this lock only.
+                let outcome = event(lifecycle, unsafe { &mut *share });
+                self.references.store(lifecycle.references(), Ordering::Release);
+                outcome
+            },
+        )
+    }
+
+    /// Changes the lifecycle, on behalf of a process, and tells the trace: under the lock, so that it is told in order.
+    fn change<R>(&self, process: impl FnOnce() -> u32, change: impl FnOnce(&mut Lifecycle) -> R) -> R {
         let mut lifecycle = self.lifecycle();
-        let share = handle.share(self.target);
-        // SAFETY: shares of this target are used under this lock only.
-        let outcome = event(&mut lifecycle, unsafe { &mut *share });
-        self.references.store(lifecycle.references(), Ordering::Release);
+        let before = lifecycle.state();
+        let outcome = change(&mut lifecycle);
+        if before != lifecycle.state() {
+            trace::transition(self.target.provider(), before, lifecycle.state(), lifecycle.references(), process);
+        }
         outcome
     }
 
@@ -196,10 +212,19 @@ impl Instance {
         self.cancel_look_ups(|look_up| look_up.came_through(opener));
     }
 
-    /// Looks at the startups and cleanups that wait: whose, their kind, and when each was taken. `visit` is called under a spin lock.
+    /// Looks at the startups and cleanups that wait, and at the look-ups that are out: whose, their kind, and when each was taken. `visit` is called under a spin lock.
     pub fn parked(&self, mut visit: impl FnMut(&Client, Kind, u64)) {
         for queue in [&self.startups, &self.cleanups] {
             queue.for_each(&mut visit);
+        }
+        let look_ups = self.look_ups.lock();
+        let mut next = look_ups.first();
+        while let Some(links) = next {
+            // SAFETY: in the list, so there while the lock is held.
+            let look_up = unsafe { LookUp::from_links(links).as_ref() };
+            visit(look_up.client(), look_up.kind(), look_up.since());
+            // SAFETY: in this list.
+            next = unsafe { Links::after(links) };
         }
     }
 
@@ -322,7 +347,7 @@ impl Instance {
             self.start(home, passive);
         } else if self.lifecycle().state() == State::Starting {
             // Everybody who waited has given up.
-            self.lifecycle().start_ended();
+            self.change(|| home.process(), Lifecycle::start_ended);
             home.driver().watchdog.watch();
             home.driver().subsystem.give_up(passive);
         }
@@ -366,10 +391,15 @@ impl Instance {
     /// Nothing is inside: gives back what the instance holds, and completes the cleanups.
     fn finish_teardown(&self, home: Home<'_>, passive: Passive) {
         let driver = home.driver();
+        let since = self.stopping_since.load(Ordering::Relaxed);
+        let tell = |phase| trace::teardown(self.target.provider(), phase, since, || home.process());
+        tell(Phase::Drained);
         driver.subsystem.release(passive);
         driver.worker.release();
-        self.lifecycle().stopped();
+        tell(Phase::Released);
+        self.change(|| home.process(), Lifecycle::stopped);
         driver.teardown_finished(self.of_dead.swap(false, Ordering::Relaxed));
+        tell(Phase::Finished);
         while let Some(parked) = self.cleanups.pop() {
             parked.complete(STATUS_SUCCESS, 0);
         }
@@ -385,7 +415,7 @@ impl Instance {
             home.postpone();
             return;
         }
-        if self.lifecycle().begin() {
+        if self.change(|| home.process(), Lifecycle::begin) {
             self.attempts.store(0, Ordering::Relaxed);
         }
         let state = self.lifecycle().state();
@@ -409,7 +439,7 @@ impl Instance {
         let driver = home.driver();
         let Some((parked, request)) = self.pop_startup() else {
             // Everybody who waited has given up.
-            self.lifecycle().start_ended();
+            self.change(|| home.process(), Lifecycle::start_ended);
             driver.subsystem.release(passive);
             return;
         };
@@ -472,7 +502,7 @@ impl Instance {
 
     /// The network subsystem is not there: nobody is counted (contract: WSA-6).
     fn refuse_all(&self, home: Home<'_>, passive: Passive) {
-        self.lifecycle().start_ended();
+        self.change(|| home.process(), Lifecycle::start_ended);
         home.driver().watchdog.watch();
         home.driver().subsystem.give_up(passive);
         while let Some(parked) = self.startups.pop() {

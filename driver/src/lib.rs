@@ -17,7 +17,7 @@
 //! | `names` | look-ups |
 //! | `queue` | IRPs that wait in the driver |
 //! | `worker`, `watchdog`, `rundown` | the one thread, who looks after it, and whoever else is in the image |
-//! | `ledger`, `outstanding` | what is held, what is pending, what the driver waits for |
+//! | `ledger`, `outstanding`, `trace` | what is held, what is pending, what the driver waits for, and what it tells |
 //! | `irp`, `nt`, `lock`, `list`, `pool`, `clock`, `system` | the kernel, in Rust's terms |
 #![no_std]
 
@@ -50,6 +50,7 @@ mod startup;
 mod system;
 mod table;
 mod target;
+mod trace;
 mod watchdog;
 mod worker;
 
@@ -68,12 +69,14 @@ struct Ladder {
     _worker: worker::Thread,
     _watching: watchdog::Watching,
     _rundown: rundown::Rundown,
-    _device: Device,
+    device: Device,
+    _trace: trace::Provider,
 }
 
 impl Ladder {
     fn climb(driver: &mut DRIVER_OBJECT, passive: Passive) -> Result<Self, NTSTATUS> {
         clock::find(passive);
+        let trace = trace::Provider::register(passive);
         let device = Device::create(driver, passive)?;
         // SAFETY: the state is in the device's extension, and the device is dropped after this.
         let watching = unsafe { watchdog::Watching::start(device.state(), passive) };
@@ -84,7 +87,14 @@ impl Ladder {
         let link = SymbolicLink::create(&device, passive)?;
         dispatch::fill(&mut driver.MajorFunction);
         driver.DriverUnload = Some(unload);
-        Ok(Self { _link: link, _worker: worker, _watching: watching, _rundown: rundown, _device: device })
+        Ok(Self { _link: link, _worker: worker, _watching: watching, _rundown: rundown, device, _trace: trace })
+    }
+}
+
+impl Ladder {
+    fn tell_unload(&self) {
+        let state = self.device.state();
+        trace::unload_begun(state.clients(), u32::try_from(state.teardowns()).unwrap_or(u32::MAX));
     }
 }
 
@@ -101,6 +111,7 @@ pub unsafe extern "system" fn driver_entry(driver: &mut DRIVER_OBJECT, _registry
     let passive = unsafe { Passive::assume() };
     match Ladder::climb(driver, passive) {
         Ok(ladder) => {
+            trace::loaded(dispatch::version().driver);
             *LADDER.lock() = Some(ladder);
             STATUS_SUCCESS
         }
@@ -111,5 +122,8 @@ pub unsafe extern "system" fn driver_entry(driver: &mut DRIVER_OBJECT, _registry
 /// The system unloads the driver: no handle is open. The worker ends what teardowns are still under way.
 unsafe extern "C" fn unload(_driver: *mut DRIVER_OBJECT) {
     let ladder = LADDER.lock().take();
+    if let Some(ladder) = &ladder {
+        ladder.tell_unload();
+    }
     drop(ladder);
 }

@@ -7,6 +7,7 @@ mod request;
 mod results;
 
 use crate::client::{Client, Opener};
+use crate::clock;
 use crate::irp::Irp;
 use crate::list::Links;
 use crate::nt;
@@ -60,6 +61,7 @@ pub struct LookUp {
     opener: Opener,
     claim: Claim,
     cancelled: AtomicBool,
+    since: u64,
     question: UnsafeCell<Question>,
 }
 
@@ -122,12 +124,23 @@ impl LookUp {
             opener: Opener::of(irp),
             claim: Claim::new(),
             cancelled: AtomicBool::new(false),
+            since: clock::now(),
             question: UnsafeCell::new(question),
         })
     }
 
+    /// Whose it is.
+    pub const fn client(&self) -> &Ref<Client> {
+        &self.client
+    }
+
+    /// When it was taken.
+    pub const fn since(&self) -> u64 {
+        self.since
+    }
+
     /// What it is counted as.
-    fn kind(&self) -> Kind {
+    pub fn kind(&self) -> Kind {
         // SAFETY: which variant it is never changes.
         match unsafe { &*self.question.get() } {
             Question::Addresses(_) => Kind::NameToAddresses,

@@ -104,6 +104,14 @@ impl Home<'_> {
         }
     }
 
+    /// Its process' identifier; 0 for the driver.
+    pub fn process(self) -> u32 {
+        match self {
+            Self::Client(client) => client.process().identifier(),
+            Self::Driver(_) => 0,
+        }
+    }
+
     /// Has the worker look at its instances. `<= DISPATCH_LEVEL`, with no lock held.
     pub fn queue_work(self) {
         match self {

@@ -8,6 +8,7 @@ use crate::clock;
 use crate::driver::Driver;
 use crate::outstanding::{self, Wait};
 use crate::rundown::Running;
+use crate::trace;
 use crate::worker::Work;
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
@@ -83,10 +84,11 @@ impl Watchdog {
     }
 
     /// Names a wait that lasts, once.
-    fn consider(&self, wait: &Wait<'_>, _process: u32, now: u64) {
+    fn consider(&self, wait: &Wait<'_>, process: u32, now: u64) {
         let lasts = now.saturating_sub(wait.since) > INTERVAL.unsigned_abs();
         if lasts && !wait.noted.swap(true, Ordering::Relaxed) {
             self.long_waits.fetch_add(1, Ordering::Relaxed);
+            trace::long_wait(wait, process, now);
         }
     }
 

@@ -141,7 +141,10 @@ fn the_ledger_names_what_a_teardown_waits_for() {
     let mut cleanup = client.begin_cleanup(TRANSPORT);
 
     // The peer does not read: the send does not end, and the teardown waits for it.
-    eventually("the teardown waits", || observer.ledger().unwrap().waiting == 2);
+    eventually("the teardown and the close wait for the send", || {
+        let ledger = observer.ledger().unwrap();
+        ledger.waits().iter().filter(|wait| wait.awaited() == Some(Awaited::Sends)).count() == 2
+    });
     let ledger = observer.ledger().unwrap();
     for waiter in [Waiter::Teardown, Waiter::Close] {
         let wait = ledger.waits().iter().find(|wait| wait.waiter() == Some(waiter)).expect("it is named");
