@@ -1,49 +1,63 @@
 //! Accepts: one at a time is out at WSK for each listening socket (two crash Windows), the rest wait in the driver.
 
 use crate::clock;
+use crate::events::ACCEPTABLE;
 use crate::irp::Irp;
 use crate::operation::Outgoing;
 use crate::pool::Ref;
 use crate::queue::{Owner, Parked};
 use crate::socket::{Phase, Socket, Spec};
 use crate::table::Entry;
-use core::ptr::NonNull;
+use core::mem::offset_of;
+use core::ptr::{NonNull, null_mut};
 use wdk_sys::NTSTATUS;
 use wsk::{Passive, sys};
-use wskclient_abi::{AcceptReply, Kind, Role, STATUS_PENDING, WsaError};
+use wskclient_abi::{AcceptReply, Kind, Role, STATUS_PENDING, STATUS_SUCCESS, WsaError};
 
-/// An accept whose input is valid, on a socket that the caller is inside of.
-pub fn accept(listener: Entry<'_>, irp: Irp) -> NTSTATUS {
+/// An accept whose input is valid, on a socket that the caller is inside of. Of another kind, `Events`, it is a request that waits for a
+/// connection, and leaves it for the next accept.
+pub fn accept(listener: Entry<'_>, irp: Irp, kind: Kind) -> NTSTATUS {
     if listener.role() != Role::Listen {
         return irp.complete(WsaError::NotSupported.status(), 0);
     }
+    let client = listener.client().clone();
+    let charge = match client.charge(&irp, kind) {
+        Ok(charge) => charge,
+        Err(error) => return irp.complete(error.status(), 0),
+    };
     // The first one goes out at once.
     let first = listener.with_state(|state| {
-        let listening = state.phase == Phase::Listening;
-        let first = listening && !state.accepting;
-        state.accepting |= first;
-        listening.then_some(first)
+        if state.phase != Phase::Listening {
+            return Err(WsaError::Invalid);
+        }
+        if kind == Kind::Events {
+            state.happened.begin()?;
+        }
+        Ok(!core::mem::replace(&mut state.accepting, true))
     });
-    let Some(first) = first else { return irp.complete(WsaError::Invalid.status(), 0) };
-    listener.client().take(Kind::Accept);
+    let first = match first {
+        Ok(first) => first,
+        Err(error) => return irp.complete(error.status(), 0),
+    };
+    charge.take();
     irp.mark_pending();
     if first {
-        issue(&listener, irp, clock::now());
+        issue(&listener, irp, kind, clock::now());
     } else {
-        park(listener, irp);
+        park(listener, irp, kind);
     }
     STATUS_PENDING
 }
 
 /// Lets an accept wait, inside the listener's gate.
-fn park(listener: Entry<'_>, irp: Irp) {
+fn park(listener: Entry<'_>, irp: Irp, kind: Kind) {
     // SAFETY: the entry keeps the socket.
     let socket = unsafe { Ref::again(&*listener) };
-    socket.accepts.park(Parked::new(irp, Owner::Socket(listener.into_owned()), Kind::Accept));
+    socket.accepts.park(Parked::new(irp, Owner::Socket(listener.into_owned()), kind));
     let (accepting, closing) = socket.with_state(|state| (state.accepting, state.closing));
     if closing {
         // The close may have cancelled what waited before this one did.
-        socket.cancel_accepts();
+        socket.cancel_waiting();
     } else if !accepting {
         // The one that was out came back meanwhile.
         socket.queue_work();
@@ -56,8 +70,8 @@ pub fn issue_waiting(socket: &Ref<Socket>, _: Passive) {
     if !free {
         return;
     }
-    if let Some(Parked { irp, owner: Owner::Socket(entry), since, .. }) = socket.accepts.pop() {
-        return issue(&entry, irp, since);
+    if let Some(Parked { irp, owner: Owner::Socket(entry), kind, since }) = socket.accepts.pop() {
+        return issue(&entry, irp, kind, since);
     }
     socket.with_state(|state| state.accepting = false);
     // One that came meanwhile saw an accept out, and does not call again.
@@ -66,28 +80,50 @@ pub fn issue_waiting(socket: &Ref<Socket>, _: Passive) {
     }
 }
 
-/// Hands an accept to WSK that was taken at `since`. The caller is inside the listener's gate and has marked the listener as accepting, and the IRP is counted and marked pending.
-fn issue(listener: &Socket, mut irp: Irp, since: u64) {
+/// Hands an accept to WSK that was taken at `since`, unless a connection is there already. The caller is inside the listener's gate and
+/// has marked the listener as accepting, and the IRP is counted and marked pending.
+fn issue(listener: &Socket, mut irp: Irp, kind: Kind, since: u64) {
+    if let Some(length) = take_ready(listener, &mut irp, kind) {
+        return end(listener, irp, kind, STATUS_SUCCESS, length);
+    }
     let reserved = match Socket::try_new(listener.client(), Spec { role: Role::Connection, ..*listener.spec() }) {
         Ok(reserved) => reserved,
-        Err(status) => return fail(listener, irp, ended_by_teardown(status)),
+        Err(status) => return end(listener, irp, kind, ended_by_teardown(status), 0),
     };
-    let (operation, wsk) = match listener.begin_taken(Kind::Accept, &irp, since, |_| Ok(())) {
+    let (operation, wsk) = match listener.begin_taken(kind, &irp, since, |_| Ok(())) {
         Ok(begun) => begun,
         Err(status) => {
             reserved.discard();
-            return fail(listener, irp, status);
+            return end(listener, irp, kind, status, 0);
         }
     };
-    let (local, remote) = addresses(&mut irp);
+    let reply = match kind {
+        Kind::Events => reserved.arrival().cast(),
+        _ if irp.zero_reply::<AcceptReply>().is_ok() => irp.system_buffer(),
+        _ => null_mut(),
+    };
+    let (local, remote) = (at(reply, offset_of!(AcceptReply, local)), at(reply, offset_of!(AcceptReply, remote)));
+    let callbacks = reserved.callbacks();
     let mut outgoing = Outgoing::new(operation, irp);
     outgoing.reserve(reserved);
     let status = match (wsk, local, remote) {
-        // SAFETY: inside the gate; a listening socket with no other accept out; the addresses are in the IRP's system buffer.
-        (Some(wsk), Some(local), Some(remote)) => unsafe { wsk.accept(local, remote, outgoing.irp()) },
+        // SAFETY: inside the gate; a listening socket with no other accept out; the addresses are in the IRP's system buffer or in the
+        // new socket, which stays until WSK has closed it.
+        (Some(wsk), Some(local), Some(remote)) => unsafe { wsk.accept(callbacks, local, remote, outgoing.irp()) },
         _ => wsk::NOT_IMPLEMENTED,
     };
     outgoing.called(listener, status);
+}
+
+/// Answers a request with the connection that is there already: an accept takes it.
+fn take_ready(listener: &Socket, irp: &mut Irp, kind: Kind) -> Option<usize> {
+    if kind == Kind::Events {
+        return listener.with_state(|state| state.ready.is_some()).then(|| irp.reply(&ACCEPTABLE));
+    }
+    let connection = listener.with_state(|state| state.ready.take())?;
+    // SAFETY: WSK has written it, and only the listener had the connection.
+    let reply = unsafe { connection.arrival().read() };
+    Some(irp.reply(&reply))
 }
 
 /// The accept was taken while the provider was up: if it is not any more, its teardown ends the accept (contract: CARD-3).
@@ -95,21 +131,20 @@ fn ended_by_teardown(status: NTSTATUS) -> NTSTATUS {
     if status == WsaError::NotInitialised.status() { WsaError::OperationAborted.status() } else { status }
 }
 
-/// Where WSK writes the addresses: in the reply, which is zeroed.
-fn addresses(irp: &mut Irp) -> (Option<NonNull<sys::SockAddr>>, Option<NonNull<sys::SockAddr>>) {
-    use core::mem::offset_of;
-    if irp.zero_reply::<AcceptReply>().is_err() {
-        return (None, None);
-    }
-    let reply = irp.system_buffer();
-    let at = |offset| NonNull::new(reply.wrapping_add(offset).cast());
-    (at(offset_of!(AcceptReply, local)), at(offset_of!(AcceptReply, remote)))
+/// A place in a reply, if there is one.
+const fn at(reply: *mut u8, offset: usize) -> Option<NonNull<sys::SockAddr>> {
+    if reply.is_null() { None } else { NonNull::new(reply.wrapping_add(offset).cast()) }
 }
 
-/// An accept that could not go out.
-fn fail(listener: &Socket, irp: Irp, status: NTSTATUS) {
-    listener.with_state(|state| state.accepting = false);
-    listener.client().complete(irp, Kind::Accept, status, 0);
+/// Completes an accept that does not go out, or not again.
+fn end(listener: &Socket, irp: Irp, kind: Kind, status: NTSTATUS, information: usize) {
+    listener.with_state(|state| {
+        state.accepting = false;
+        if kind == Kind::Events {
+            state.happened.end();
+        }
+    });
+    listener.client().complete(irp, kind, status, information);
     if !listener.accepts.is_empty() {
         listener.queue_work();
     }

@@ -6,6 +6,7 @@ use crate::irp::Irp;
 use crate::list::Links;
 use crate::pool::{OutOfPool, Ref};
 use crate::process::Process;
+use crate::quota::Charges;
 use crate::table::SocketTable;
 use crate::target::{Home, TARGETS, Target};
 use crate::worker::Work;
@@ -35,6 +36,8 @@ pub struct Client {
     pub table: SocketTable,
     /// What the client's requests come to.
     pub ledger: Ledger<KINDS>,
+    /// What its pending requests are charged.
+    pub charges: Charges,
     /// Sockets that have a handle and are not being closed.
     pub open: AtomicU32,
     /// Sockets that are being closed.
@@ -44,6 +47,9 @@ pub struct Client {
     listed: AtomicBool,
     postponed: AtomicBool,
 }
+
+/// What a client costs, with the count of its pointers and a pool header.
+const _: () = assert!(size_of::<Client>() + size_of::<usize>() + 16 <= 2048);
 
 // SAFETY: `links` is used under the lock of the driver's list; the rest is synchronised.
 unsafe impl Sync for Client {}
@@ -62,6 +68,7 @@ impl Client {
             instances: Instances::new(),
             table: SocketTable::new(),
             ledger: Ledger::new(),
+            charges: Charges::none(),
             open: AtomicU32::new(0),
             closing: AtomicU32::new(0),
             lingering: AtomicU32::new(0),
@@ -164,6 +171,7 @@ impl Client {
     /// Completes a request that was taken, and returns its status.
     pub fn complete(&self, irp: Irp, kind: Kind, status: NTSTATUS, information: usize) -> NTSTATUS {
         self.count_completion(kind, status);
+        self.discharge(&irp, kind);
         irp.complete(status, information)
     }
 }

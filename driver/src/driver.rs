@@ -8,6 +8,7 @@ use crate::lock::SpinLock;
 use crate::outstanding::Wait;
 use crate::pool::{OutOfPool, Ref};
 use crate::process::Process;
+use crate::quota::Limits;
 use crate::target::{Home, Target};
 use crate::watchdog::Watchdog;
 use crate::worker::{Work, Worker};
@@ -30,6 +31,8 @@ pub struct Driver {
     pub watchdog: Watchdog,
     /// The registration with WSK.
     pub subsystem: Subsystem,
+    /// What each client may hold.
+    pub limits: Limits,
     work: Work,
     san: Instance,
     postponed: AtomicBool,
@@ -48,6 +51,7 @@ impl Driver {
             worker: Worker::new(),
             watchdog: Watchdog::new(),
             subsystem: Subsystem::new(),
+            limits: Limits::DEFAULT,
             work: Work::new(run),
             san: Instance::new(Target::San),
             postponed: AtomicBool::new(false),

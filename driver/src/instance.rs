@@ -148,7 +148,7 @@ impl Instance {
         match startup {
             wskclient_lifecycle::Startup::Counted(references) => {
                 client.take(Kind::Startup);
-                let length = irp.reply(&request.reply(references));
+                let length = irp.reply(&request.reply(references, &client.driver().limits));
                 client.complete(irp, Kind::Startup, STATUS_SUCCESS, length)
             }
             wskclient_lifecycle::Startup::Refused => irp.complete(WsaError::NoBuffers.status(), 0),
@@ -485,7 +485,7 @@ impl Instance {
             }
             return;
         }
-        let length = parked.irp.reply(&request.reply(references));
+        let length = parked.irp.reply(&request.reply(references, &handle.client().driver().limits));
         parked.complete(STATUS_SUCCESS, length);
     }
 

@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::slice;
 use wdk_sys::{FILE_OBJECT, IRP, MDL, NTSTATUS, PIRP, ULONG};
-use wskclient_abi::{STATUS_PENDING, WsaError};
+use wskclient_abi::{STATUS_PENDING, WsaError, is_error};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// An `IRP_MJ_*` request that has come to this driver and not left it.
@@ -175,15 +175,15 @@ impl Irp {
         unsafe { nt::system_buffer(self.0) }
     }
 
-    /// The caller's data buffer of a direct request, locked, and its length in bytes.
+    /// The caller's data buffer of a direct request, locked, and its length in bytes. An empty one has no MDL.
     ///
     /// # Errors
-    /// `WSAEFAULT` when there is none.
-    pub fn data(&self) -> Result<(NonNull<MDL>, usize), NTSTATUS> {
+    /// `WSAEFAULT` when it has none and is not empty.
+    pub fn data(&self) -> Result<(*mut MDL, usize), NTSTATUS> {
         let (_, _, length) = self.device_control();
         // SAFETY: the IRP is alive.
         let mdl = unsafe { (*self.0.as_ptr()).MdlAddress };
-        NonNull::new(mdl).filter(|_| length != 0).map(|mdl| (mdl, length)).ok_or_else(|| WsaError::Fault.status())
+        if mdl.is_null() && length != 0 { Err(WsaError::Fault.status()) } else { Ok((mdl, length)) }
     }
 
     /// Marks the IRP pending: the dispatch routine will return `STATUS_PENDING`, whatever happens to the IRP meanwhile.
@@ -204,7 +204,7 @@ impl Irp {
     /// Completes the IRP, and returns `status` for the dispatch routine to return. `<= DISPATCH_LEVEL`, with no lock held.
     pub fn complete(self, status: NTSTATUS, information: usize) -> NTSTATUS {
         debug_assert!(status != STATUS_PENDING, "nothing completes as pending");
-        let information = if status < 0 { 0 } else { information };
+        let information = if is_error(status) { 0 } else { information };
         // SAFETY: ours (invariant), and what parks an IRP takes its cancel routine away again.
         unsafe { nt::complete(self.0, status, information) };
         status

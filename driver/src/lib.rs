@@ -13,9 +13,9 @@
 //! | `driver` | what there is once: clients, the registration with WSK |
 //! | `dispatch`, `request` | from an IRP to a valid request |
 //! | `process`, `client`, `target`, `instance` | processes, and the providers that they start: startup, cleanup, teardown |
-//! | `table`, `socket`, `operation`, `accept`, `requests` | sockets by handle, their lives, and what is asked of them |
+//! | `table`, `socket`, `operation`, `accept`, `datagram`, `options`, `events`, `requests` | sockets by handle, their lives, and what is asked of them |
 //! | `names` | look-ups |
-//! | `queue` | IRPs that wait in the driver |
+//! | `queue`, `quota` | IRPs that wait in the driver, and what a client may hold at once |
 //! | `worker`, `watchdog`, `rundown` | the one thread, who looks after it, and whoever else is in the image |
 //! | `ledger`, `outstanding`, `trace` | what is held, what is pending, what the driver waits for, and what it tells |
 //! | `irp`, `nt`, `lock`, `list`, `pool`, `clock`, `system` | the kernel, in Rust's terms |
@@ -27,9 +27,11 @@ extern crate wdk_panic;
 mod accept;
 mod client;
 mod clock;
+mod datagram;
 mod device;
 mod dispatch;
 mod driver;
+mod events;
 mod instance;
 mod irp;
 mod ledger;
@@ -38,10 +40,12 @@ mod lock;
 mod names;
 mod nt;
 mod operation;
+mod options;
 mod outstanding;
 mod pool;
 mod process;
 mod queue;
+mod quota;
 mod request;
 mod requests;
 mod rundown;

@@ -135,6 +135,31 @@ pub unsafe fn complete(irp: NonNull<IRP>, status: NTSTATUS, information: usize) 
     unsafe { ntddk::IofCompleteRequest(irp.as_ptr(), NO_INCREMENT) };
 }
 
+/// `MmGetSystemAddressForMdlSafe`: where the kernel finds the memory of an MDL; null if it can't be mapped. The mapping goes when the
+/// I/O manager unlocks the pages. `<= DISPATCH_LEVEL`.
+///
+/// # Safety
+/// The MDL's pages are locked.
+pub unsafe fn system_address(mdl: NonNull<MDL>) -> *mut u8 {
+    /// `MDL_MAPPED_TO_SYSTEM_VA | MDL_SOURCE_IS_NONPAGED_POOL`.
+    const MAPPED: i16 = 1 | 4;
+    /// `NormalPagePriority | MdlMappingNoExecute`.
+    const PRIORITY: u32 = 16 | 0x4000_0000;
+    // SAFETY: the MDL is alive.
+    let described = unsafe { mdl.as_ref() };
+    if described.MdlFlags & MAPPED != 0 {
+        return described.MappedSystemVa.cast();
+    }
+    let caching = wdk_sys::_MEMORY_CACHING_TYPE::MmCached;
+    // An enum in some headers, a ULONG in others: the value fits both.
+    let priority = PRIORITY.try_into().unwrap_or_default();
+    // SAFETY: locked, by the caller's promise, and not mapped; no address is asked for.
+    let mapped = unsafe {
+        ntddk::MmMapLockedPagesSpecifyCache(mdl.as_ptr(), KERNEL_MODE, caching, core::ptr::null_mut(), 0, priority)
+    };
+    mapped.cast()
+}
+
 /// `Irp->AssociatedIrp.SystemBuffer`.
 ///
 /// # Safety

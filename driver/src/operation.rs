@@ -5,6 +5,7 @@ use crate::irp::Irp;
 use crate::list::Links;
 use crate::nt;
 use crate::pool::Ref;
+use crate::request::Data;
 use crate::rundown::Running;
 use crate::socket::Socket;
 use core::cell::UnsafeCell;
@@ -140,12 +141,12 @@ impl Outgoing {
     }
 
     /// Describes the data of the request, for the call.
-    pub fn buffer(&mut self, mdl: NonNull<wdk_sys::MDL>, length: usize) -> NonNull<sys::Buf> {
+    pub fn buffer(&mut self, data: &Data) -> NonNull<sys::Buf> {
         // SAFETY: the record stays (invariant).
         let operation = unsafe { self.operation.as_ref() };
         // SAFETY: the caller's before the call.
         let buffer = unsafe { &mut *operation.buffer.get() };
-        *buffer = sys::Buf { mdl: mdl.as_ptr().cast(), offset: 0, length };
+        *buffer = sys::Buf { mdl: data.mdl.cast(), offset: data.offset, length: data.length };
         NonNull::from(buffer)
     }
 

@@ -11,6 +11,7 @@ use crate::lock::SpinLock;
 use crate::nt;
 use crate::pool::Ref;
 use crate::rundown::Running;
+use crate::socket::Socket;
 use crate::table::OwnedEntry;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
@@ -32,6 +33,8 @@ pub enum Owner {
     Handle(Ref<Handle>),
     /// Accepts: inside the socket's gate, so that the socket is not given back to WSK while they wait.
     Socket(OwnedEntry),
+    /// Closes that wait for the end of the socket, and do not hold it up.
+    Closing(Ref<Socket>),
 }
 
 /// An IRP that has been taken out of a queue.
@@ -48,6 +51,7 @@ pub struct Parked {
 
 const HANDLE: usize = 1;
 const SOCKET: usize = 2;
+const CLOSING: usize = 3;
 /// The owner's tag is below this bit in the word that it shares with the kind.
 const KIND_SHIFT: u32 = 8;
 
@@ -56,6 +60,7 @@ impl Owner {
         match self {
             Self::Handle(handle) => (handle.into_raw().as_ptr().cast(), HANDLE),
             Self::Socket(socket) => (socket.into_raw().as_ptr().cast(), SOCKET),
+            Self::Closing(socket) => (socket.into_raw().as_ptr().cast(), CLOSING),
         }
     }
 
@@ -67,6 +72,9 @@ impl Owner {
         if tag == HANDLE {
             // SAFETY: the caller's promise.
             Self::Handle(unsafe { Ref::from_raw(pointer.cast()) })
+        } else if tag == CLOSING {
+            // SAFETY: the caller's promise.
+            Self::Closing(unsafe { Ref::from_raw(pointer.cast()) })
         } else {
             // SAFETY: the caller's promise.
             Self::Socket(unsafe { OwnedEntry::from_raw(pointer.cast()) })
@@ -84,7 +92,13 @@ impl Parked {
     pub fn complete(self, status: wdk_sys::NTSTATUS, information: usize) {
         match &self.owner {
             Owner::Handle(handle) => handle.client().complete(self.irp, self.kind, status, information),
-            Owner::Socket(socket) => socket.client().complete(self.irp, self.kind, status, information),
+            Owner::Socket(socket) => {
+                if self.kind == Kind::Events {
+                    socket.with_state(|state| state.happened.end());
+                }
+                socket.client().complete(self.irp, self.kind, status, information)
+            }
+            Owner::Closing(socket) => socket.client().complete(self.irp, self.kind, status, information),
         };
     }
 }
@@ -142,6 +156,7 @@ impl IrpQueue {
             let client = match &look.owner {
                 Owner::Handle(handle) => handle.client(),
                 Owner::Socket(socket) => socket.client(),
+                Owner::Closing(socket) => socket.client(),
             };
             visit(client, look.kind, look.since);
             // SAFETY: in this list.
@@ -152,6 +167,11 @@ impl IrpQueue {
     /// Takes the oldest IRP out that nobody is cancelling.
     pub fn pop(&self) -> Option<Parked> {
         self.take_where(|_| true)
+    }
+
+    /// Takes the oldest IRP out that is wanted and nobody is cancelling.
+    pub fn pop_where(&self, wanted: impl Fn(&Irp) -> bool) -> Option<Parked> {
+        self.take_where(wanted)
     }
 
     /// Takes the oldest IRP out that came through a handle and nobody is cancelling.

@@ -9,15 +9,20 @@ use core::ptr::NonNull;
 use wdk_sys::{MDL, NTSTATUS};
 use wsk::sys::{AddressFamily, SockAddr};
 use wskclient_abi::{
-    AF_INET, AF_INET6, Accept, AcceptReply, Address, AddressOf, AddressReply, Bind, Cleanup, Close, Connect, Guid,
-    Ioctl, Ledger, Listen, PendingList, PendingQuery, Provider, Role, Shutdown, SocketHandle, SocketOpen, SocketReply,
-    Transfer, VersionReply, WsaError,
+    AF_INET, AF_INET6, Accept, AcceptReply, Address, AddressOf, AddressReply, Bind, Cleanup, Close, Connect, Events,
+    EventsReply, GetOption, Guid, IoControl, Ioctl, Ledger, Listen, OptionValue, PendingList, PendingQuery, Provider,
+    ReceivedFrom, Role, SendTo, SetOption, Shutdown, SocketControl, SocketHandle, SocketOpen, SocketOption,
+    SocketReply, Transfer, VersionReply, WsaError,
 };
 
 /// `STATUS_INVALID_DEVICE_REQUEST`: there is no such request.
 const INVALID_DEVICE_REQUEST: NTSTATUS = 0xC000_0010_u32.cast_signed();
+/// `STATUS_BUFFER_TOO_SMALL`.
+const BUFFER_TOO_SMALL: NTSTATUS = 0xC000_0023_u32.cast_signed();
 /// `IPPROTO_TCP`.
 const TCP: u32 = wsk::sys::IPPROTO_TCP;
+/// `IPPROTO_UDP`.
+const UDP: u32 = wsk::sys::IPPROTO_UDP;
 
 /// A valid request.
 pub enum Request {
@@ -63,23 +68,37 @@ pub enum SocketRequest {
     Send(Data),
     /// Receive data.
     Receive(Data, u32),
+    /// Send a datagram to an address, or to the peer.
+    SendTo(Data, Option<(AddressFamily, NonNull<SockAddr>)>),
+    /// Receive a datagram, and where it came from.
+    ReceiveFrom(Data),
     /// Say the local address.
     LocalAddress,
     /// Say the peer's address.
     PeerAddress,
+    /// Say an option's value.
+    GetOption(SocketOption),
+    /// Set an option to the value that lies in the input.
+    SetOption(SocketOption, [u8; 4]),
+    /// Do an I/O control.
+    Control(SocketControl),
+    /// Wait for events.
+    Events(u32),
     /// End the connection, with WSK's flags.
     Shutdown(u32),
-    /// Close, abortively.
+    /// Close as the socket's option says.
     Close,
     /// Close gracefully, within so many milliseconds.
     CloseGracefully(u32),
 }
 
-/// A caller's data buffer: locked, and exactly as long as it says.
+/// Data within a caller's buffer, which is locked.
 pub struct Data {
-    /// Its MDL.
-    pub mdl: NonNull<MDL>,
-    /// Its length, bytes, not zero.
+    /// The buffer's MDL; null if it has no bytes.
+    pub mdl: *mut MDL,
+    /// Where in the buffer the data begins, bytes.
+    pub offset: u32,
+    /// Its length, bytes.
     pub length: usize,
 }
 
@@ -90,7 +109,8 @@ impl Request {
     /// `STATUS_INVALID_DEVICE_REQUEST` for an unknown code; then `WSAEFAULT` for a wrong length; then what is wrong with a field.
     pub fn decode(irp: &Irp) -> Result<Self, NTSTATUS> {
         let (code, ..) = irp.device_control();
-        match Ioctl::from_code(code).ok_or(INVALID_DEVICE_REQUEST)? {
+        let ioctl = Ioctl::from_code(code).ok_or(INVALID_DEVICE_REQUEST)?;
+        match ioctl {
             Ioctl::Version => without_input::<VersionReply>(irp).map(|()| Self::Version),
             Ioctl::Ledger => without_input::<Ledger>(irp).map(|()| Self::Ledger),
             Ioctl::LedgerPending => {
@@ -149,6 +169,9 @@ impl Request {
                 zero(&[reserved])?;
                 receive_flags(flags).map(|flags| Self::OnSocket(socket, SocketRequest::Receive(data, flags)))
             }
+            Ioctl::SendTo => decode_send_to(irp),
+            Ioctl::ReceiveFrom => decode_receive_from(irp),
+            Ioctl::GetOption | Ioctl::SetOption | Ioctl::IoControl | Ioctl::Events => decode_control(irp, ioctl),
             Ioctl::Address => {
                 let AddressOf { socket, end, reserved } = irp.input()?;
                 irp.output_fits::<AddressReply>()?;
@@ -195,10 +218,76 @@ fn decode_open(irp: &Irp) -> Result<Request, NTSTATUS> {
     let target = target.ok_or(WsaError::NotSupported.status())?;
     check_family(family)?;
     let role = Role::from_number(role).ok_or(WsaError::SocketTypeNotSupported.status())?;
-    if protocol != 0 && protocol != TCP {
-        return Err(WsaError::ProtocolNotSupported.status());
-    }
+    check_protocol(role, protocol)?;
     Ok(Request::Socket { target, family, role })
+}
+
+fn check_protocol(role: Role, protocol: u32) -> Result<(), NTSTATUS> {
+    match (role, protocol) {
+        (_, 0) | (Role::Listen | Role::Connection, TCP) | (Role::Datagram, UDP) => Ok(()),
+        (_, TCP | UDP) => Err(WsaError::WrongProtocolType.status()),
+        _ => Err(WsaError::ProtocolNotSupported.status()),
+    }
+}
+
+fn decode_receive_from(irp: &Irp) -> Result<Request, NTSTATUS> {
+    let Transfer { socket, flags, reserved } = irp.input()?;
+    let data = data(irp)?;
+    let length = data.length.checked_sub(size_of::<ReceivedFrom>()).ok_or(BUFFER_TOO_SMALL)?;
+    zero(&[flags, reserved])?;
+    let data = Data { offset: ReceivedFrom::LENGTH, length, ..data };
+    Ok(Request::OnSocket(socket, SocketRequest::ReceiveFrom(data)))
+}
+
+/// Options, I/O controls and events.
+fn decode_control(irp: &Irp, ioctl: Ioctl) -> Result<Request, NTSTATUS> {
+    match ioctl {
+        Ioctl::GetOption => {
+            let GetOption { socket, level, name } = irp.input()?;
+            irp.output_fits::<OptionValue>()?;
+            let option = SocketOption::find(level, name).map_err(WsaError::status)?;
+            Ok(Request::OnSocket(socket, SocketRequest::GetOption(option)))
+        }
+        Ioctl::SetOption => {
+            let SetOption { socket, level, name, length, value } = irp.input()?;
+            let option = SocketOption::find(level, name).map_err(WsaError::status)?;
+            match (option.is_settable(), length) {
+                (false, _) => Err(WsaError::NoProtocolOption.status()),
+                (true, SocketOption::LENGTH) => Ok(Request::OnSocket(socket, SocketRequest::SetOption(option, value))),
+                (true, _) => Err(WsaError::Fault.status()),
+            }
+        }
+        Ioctl::Events => {
+            let Events { socket, mask, reserved } = irp.input()?;
+            irp.output_fits::<EventsReply>()?;
+            zero(&[reserved])?;
+            if mask == 0 || mask & !Events::EVERY != 0 {
+                return Err(WsaError::Invalid.status());
+            }
+            Ok(Request::OnSocket(socket, SocketRequest::Events(mask)))
+        }
+        _ => {
+            let IoControl { socket, code, reserved } = irp.input()?;
+            irp.output_fits::<OptionValue>()?;
+            zero(&[reserved])?;
+            let control = SocketControl::find(code).map_err(WsaError::status)?;
+            Ok(Request::OnSocket(socket, SocketRequest::Control(control)))
+        }
+    }
+}
+
+fn decode_send_to(irp: &Irp) -> Result<Request, NTSTATUS> {
+    let SendTo { socket, address, reserved } = irp.input()?;
+    let data = data(irp)?;
+    zero(&[reserved])?;
+    if address.is_unspecified() {
+        return Ok(Request::OnSocket(socket, SocketRequest::SendTo(data, None)));
+    }
+    let at = address_at(irp, &address, offset_of!(SendTo, address))?;
+    if address.port() == 0 {
+        return Err(WsaError::AddressNotAvailable.status());
+    }
+    Ok(Request::OnSocket(socket, SocketRequest::SendTo(data, Some((address.family, at)))))
 }
 
 fn without_input<Reply>(irp: &Irp) -> Result<(), NTSTATUS> {
@@ -228,7 +317,7 @@ fn address_at(irp: &Irp, address: &Address, offset: usize) -> Result<NonNull<Soc
 }
 
 fn data(irp: &Irp) -> Result<Data, NTSTATUS> {
-    irp.data().map(|(mdl, length)| Data { mdl, length })
+    irp.data().map(|(mdl, length)| Data { mdl, offset: 0, length })
 }
 
 fn close_of(flags: u32, linger: u32) -> Result<SocketRequest, NTSTATUS> {

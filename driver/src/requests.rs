@@ -1,14 +1,14 @@
 //! Requests on sockets: each is checked against the socket's state and handed to WSK with its own IRP and buffer.
 
-use crate::accept;
 use crate::client::Client;
 use crate::irp::Irp;
 use crate::operation::Outgoing;
 use crate::pool::Ref;
-use crate::request::SocketRequest;
-use crate::socket::{Phase, Socket, SocketState, Spec};
+use crate::request::{Data, SocketRequest};
+use crate::socket::{Ending, Phase, Socket, SocketState, Spec};
 use crate::table::Entry;
 use crate::target::Target;
+use crate::{accept, datagram, events, options};
 use core::ptr::NonNull;
 use wdk_sys::NTSTATUS;
 use wsk::{NOT_IMPLEMENTED, SocketRef, sys};
@@ -16,6 +16,10 @@ use wskclient_abi::{AddressReply, Kind, Role, STATUS_SUCCESS, SocketHandle, WsaE
 
 /// Creates a socket.
 pub fn open(client: &Ref<Client>, irp: Irp, spec: Spec) -> NTSTATUS {
+    let charge = match client.charge(&irp, Kind::Socket) {
+        Ok(charge) => charge,
+        Err(error) => return refuse(irp, error),
+    };
     let socket = match Socket::try_new(client, spec) {
         Ok(socket) => socket,
         Err(status) => return irp.complete(status, 0),
@@ -27,11 +31,11 @@ pub fn open(client: &Ref<Client>, irp: Irp, spec: Spec) -> NTSTATUS {
             return irp.complete(status, 0);
         }
     };
-    client.take(Kind::Socket);
+    charge.take();
     let outgoing = Outgoing::new(operation, irp);
     let status = match client.driver().subsystem.provider() {
-        // SAFETY: the socket is inside the instance's gate, so the capture is kept.
-        Some(wsk) => unsafe { wsk.socket(spec.family, socket.category(), outgoing.irp()) },
+        // SAFETY: the socket is inside the instance's gate, so the capture is kept; it stays until WSK has closed it.
+        Some(wsk) => unsafe { wsk.socket(spec.family, socket.category(), socket.callbacks(), outgoing.irp()) },
         None => WsaError::NetworkDown.status(),
     };
     outgoing.called(&socket, status)
@@ -55,7 +59,11 @@ pub fn on_socket(client: &Client, irp: Irp, handle: SocketHandle, request: Socke
             |wsk, outgoing| unsafe { wsk.bind(socket.category(), address, outgoing.irp()) },
         ),
         SocketRequest::Listen => listen(&socket, irp),
-        SocketRequest::Accept => accept::accept(socket, irp),
+        SocketRequest::Accept => accept::accept(socket, irp, Kind::Accept),
+        SocketRequest::Events(mask) => events::wait(socket, irp, mask),
+        SocketRequest::Connect(_, address) if socket.role() == Role::Datagram => {
+            datagram::connect(&socket, irp, address)
+        }
         SocketRequest::Connect(_, address) => hand_over_if(
             &socket,
             irp,
@@ -68,6 +76,7 @@ pub fn on_socket(client: &Client, irp: Irp, handle: SocketHandle, request: Socke
             // SAFETY: inside the gate; bound, of this category; the address goes to the IRP's system buffer.
             unsafe { wsk.local_address(socket.category(), at, outgoing.irp()) }
         }),
+        SocketRequest::PeerAddress if socket.role() == Role::Datagram => datagram::peer_address(&socket, irp),
         SocketRequest::PeerAddress if socket.role() != Role::Connection => {
             irp.complete(WsaError::NotSupported.status(), 0)
         }
@@ -75,6 +84,7 @@ pub fn on_socket(client: &Client, irp: Irp, handle: SocketHandle, request: Socke
             // SAFETY: inside the gate; connected; the address goes to the IRP's system buffer.
             unsafe { wsk.remote_address(at, outgoing.irp()) }
         }),
+        SocketRequest::Shutdown(0) if socket.role() == Role::Datagram => datagram::shut_down(&socket, irp),
         SocketRequest::Shutdown(flags) => {
             let step = |state: &mut SocketState| state.begin_shutdown(flags);
             hand_over_if(&socket, irp, Kind::Shutdown, step, |wsk, outgoing| {
@@ -82,26 +92,32 @@ pub fn on_socket(client: &Client, irp: Irp, handle: SocketHandle, request: Socke
                 unsafe { wsk.disconnect(flags, outgoing.irp()) }
             })
         }
-        SocketRequest::Send(data) => hand_over_if(&socket, irp, Kind::Send, SocketState::can_send, |wsk, outgoing| {
-            let buffer = outgoing.buffer(data.mdl, data.length);
-            // SAFETY: inside the gate; connected; the buffer is the IRP's MDL, exactly.
-            unsafe { wsk.send(buffer, 0, outgoing.irp()) }
-        }),
-        SocketRequest::Receive(data, flags) => {
-            hand_over_if(&socket, irp, Kind::Receive, SocketState::connected, |wsk, outgoing| {
-                let buffer = outgoing.buffer(data.mdl, data.length);
-                // SAFETY: inside the gate; connected; the buffer is the IRP's MDL, exactly.
-                unsafe { wsk.receive(buffer, flags, outgoing.irp()) }
-            })
+        SocketRequest::Send(data) if socket.role() == Role::Datagram => {
+            datagram::send(&socket, irp, Kind::Send, &data, None)
         }
-        SocketRequest::CloseGracefully(milliseconds) => match socket.close_gracefully(irp, milliseconds) {
-            Ok(status) => status,
-            Err((irp, error)) => irp.complete(error.status(), 0),
-        },
-        SocketRequest::Close => match socket.close_for(irp) {
-            Ok(()) => wskclient_abi::STATUS_PENDING,
-            Err(irp) => irp.complete(WsaError::NotSocket.status(), 0),
-        },
+        SocketRequest::Send(data) => send(&socket, irp, &data),
+        SocketRequest::Receive(data, 0) if socket.role() == Role::Datagram => datagram::receive(&socket, irp, &data),
+        SocketRequest::Receive(data, flags) => receive(&socket, irp, &data, flags),
+        SocketRequest::SendTo(..) | SocketRequest::ReceiveFrom(_) if socket.role() != Role::Datagram => {
+            refuse(irp, WsaError::NotSupported)
+        }
+        SocketRequest::SendTo(data, to) => datagram::send(&socket, irp, Kind::SendTo, &data, to),
+        SocketRequest::ReceiveFrom(data) => datagram::receive_from(&socket, irp, &data),
+        SocketRequest::GetOption(option) => options::get(&socket, irp, option),
+        SocketRequest::SetOption(option, value) => options::set(&socket, irp, option, value),
+        SocketRequest::Control(control) => options::control(&socket, irp, control),
+        SocketRequest::CloseGracefully(milliseconds) => close(&socket, irp, Ending::InBackground(milliseconds)),
+        SocketRequest::Close => {
+            let ending = socket.with_state(|state| Ending::of(state.linger_option));
+            close(&socket, irp, ending)
+        }
+    }
+}
+
+fn close(socket: &Entry<'_>, irp: Irp, ending: Ending) -> NTSTATUS {
+    match socket.close_for(irp, ending) {
+        Ok(status) => status,
+        Err((irp, error)) => refuse(irp, error),
     }
 }
 
@@ -121,6 +137,48 @@ fn listen(socket: &Entry<'_>, irp: Irp) -> NTSTATUS {
     }
     socket.client().take(Kind::Listen);
     socket.client().complete(irp, Kind::Listen, STATUS_SUCCESS, 0)
+}
+
+/// Sends on a connection. Nothing is sent at once (*send function*: a length of zero is permissible and treated as successful).
+fn send(socket: &Entry<'_>, irp: Irp, data: &Data) -> NTSTATUS {
+    if data.length != 0 || socket.role() != Role::Connection {
+        return hand_over_if(socket, irp, Kind::Send, SocketState::can_send, |wsk, outgoing| {
+            let buffer = outgoing.buffer(data);
+            // SAFETY: inside the gate; connected; the buffer is the IRP's MDL, exactly.
+            unsafe { wsk.send(buffer, 0, outgoing.irp()) }
+        });
+    }
+    if let Err(error) = socket.with_state(SocketState::can_send) {
+        return refuse(irp, error);
+    }
+    done(socket, irp, Kind::Send, 0)
+}
+
+/// Receives on a connection: at least one byte (*recv function*: for byte stream sockets a length of zero is `WSAEINVAL`).
+fn receive(socket: &Entry<'_>, irp: Irp, data: &Data, flags: u32) -> NTSTATUS {
+    if data.length == 0 && socket.role() == Role::Connection {
+        return refuse(irp, WsaError::Invalid);
+    }
+    let step = |state: &mut SocketState| {
+        state.happened.received();
+        state.connected()
+    };
+    hand_over_if(socket, irp, Kind::Receive, step, |wsk, outgoing| {
+        let buffer = outgoing.buffer(data);
+        // SAFETY: inside the gate; connected; the buffer is the IRP's MDL, exactly.
+        unsafe { wsk.receive(buffer, flags, outgoing.irp()) }
+    })
+}
+
+/// Completes a request that the driver has done by itself, with so many bytes of answer.
+pub fn done(socket: &Socket, irp: Irp, kind: Kind, information: usize) -> NTSTATUS {
+    socket.client().charge_in_passing(&irp, kind).take();
+    socket.client().complete(irp, kind, STATUS_SUCCESS, information)
+}
+
+/// Completes a request that is not taken.
+pub fn refuse(irp: Irp, error: WsaError) -> NTSTATUS {
+    irp.complete(error.status(), 0)
 }
 
 /// Asks WSK for an address, which it writes into the IRP's system buffer.
@@ -153,18 +211,22 @@ fn hand_over_if(
 }
 
 /// Hands a request to WSK: if the socket's state allows it, with its own IRP.
-fn hand_over(
+pub fn hand_over(
     socket: &Entry<'_>,
     irp: Irp,
     kind: Kind,
     step: impl FnOnce(&mut SocketState) -> Result<(), WsaError>,
     call: impl FnOnce(SocketRef, &mut Outgoing) -> NTSTATUS,
 ) -> NTSTATUS {
+    let charge = match socket.client().charge(&irp, kind) {
+        Ok(charge) => charge,
+        Err(error) => return refuse(irp, error),
+    };
     let (operation, wsk) = match socket.begin(kind, &irp, step) {
         Ok(begun) => begun,
         Err(status) => return irp.complete(status, 0),
     };
-    socket.client().take(kind);
+    charge.take();
     let mut outgoing = Outgoing::new(operation, irp);
     let status = wsk.map_or(NOT_IMPLEMENTED, |wsk| call(wsk, &mut outgoing));
     outgoing.called(socket, status)
@@ -184,7 +246,7 @@ impl SocketState {
         })
     }
 
-    fn connected(&mut self) -> Result<(), WsaError> {
+    pub fn connected(&mut self) -> Result<(), WsaError> {
         if self.phase == Phase::Connected { Ok(()) } else { Err(WsaError::NotConnected) }
     }
 

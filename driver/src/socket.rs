@@ -10,10 +10,13 @@ mod closing;
 mod linger;
 mod outstanding;
 
+pub use self::closing::Ending;
 use self::closing::Step;
 use self::linger::{Lingering, Stage};
 use crate::client::{Client, Opener};
 use crate::clock;
+use crate::datagram::Peer;
+use crate::events::{CALLBACKS, Happened};
 use crate::irp::Irp;
 use crate::list::{Links, List};
 use crate::lock::SpinLock;
@@ -26,13 +29,17 @@ use crate::target::Target;
 use crate::worker::Work;
 use alloc::boxed::Box;
 use core::cell::UnsafeCell;
+use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 use wdk_sys::{IRP, NTSTATUS};
 use wsk::sys::AddressFamily;
-use wsk::{Category, Passive, SocketRef};
-use wskclient_abi::{AcceptReply, AddressReply, Kind, Role, STATUS_SUCCESS, SocketHandle, SocketReply, WsaError};
+use wsk::{Callbacks, Category, Passive, SocketRef};
+use wskclient_abi::{
+    AcceptReply, AddressReply, Kind, Linger, Role, STATUS_SUCCESS, SocketHandle, SocketReply, WsaError, is_error,
+};
 use wskclient_lifecycle::Claim;
+use zerocopy::FromZeros;
 
 /// How far a socket has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +84,8 @@ pub struct Spec {
     pub role: Role,
 }
 
-/// Records that a socket has from its creation; it gets more as more of its requests are pending at once.
-const OPERATIONS: usize = 4;
+/// Records that a socket has from its creation, for one request in each direction; it gets more as more of its requests are pending at once.
+const OPERATIONS: usize = 2;
 
 /// A socket. Its slot in the client's table, its requests, and the worker's queue keep it; it keeps its client.
 ///
@@ -100,6 +107,12 @@ pub struct Socket {
     pub accepts: IrpQueue,
     /// That its close lasts has been noted.
     pub long_close: AtomicBool,
+    /// A request that waits for events.
+    pub events: IrpQueue,
+    /// The addresses of a connection that nobody has accepted yet. WSK's while it is opening, and then the listener's.
+    arrival: UnsafeCell<AcceptReply>,
+    /// Closes that wait until the lingering is over.
+    closes: IrpQueue,
 }
 
 /// What changes about a socket, under its lock.
@@ -112,18 +125,38 @@ pub struct SocketState {
     pub closing: bool,
     /// Its send direction is shut down, or being so.
     pub shut_down: bool,
+    /// A datagram socket's peer.
+    pub peer: Peer,
     /// Who has it.
     pub held: Held,
     /// Its name, once it has one.
     handle: SocketHandle,
     /// When it began to be closed.
     closing_since: u64,
-    wsk: Option<SocketRef>,
+    /// What has happened to it.
+    pub happened: Happened,
+    /// A listening socket's connection that nobody has accepted yet.
+    pub ready: Option<Ref<Socket>>,
+    /// WSK's socket.
+    pub wsk: Option<SocketRef>,
     pending: List,
     free: List,
     close_request: Option<Irp>,
     lingering: Lingering,
+    /// What a close without flags does.
+    pub linger_option: Linger,
 }
+
+/// Bytes that the pool adds to an allocation.
+const POOL_HEADER: usize = 16;
+/// An IRP with one stack location, bytes.
+const IRP_SIZE: usize = size_of::<IRP>() + size_of::<wdk_sys::IO_STACK_LOCATION>();
+
+/// What a socket costs in all: itself with the count of its pointers, the IRP that closes it, its records, and their pool headers.
+const _: () = {
+    let own = size_of::<Socket>() + size_of::<usize>() + IRP_SIZE + OPERATIONS * size_of::<Operation>();
+    assert!(own + (2 + OPERATIONS) * POOL_HEADER <= 1024);
+};
 
 // SAFETY: the cells are used under the instance's lock, the rest is synchronised.
 unsafe impl Sync for Socket {}
@@ -150,7 +183,7 @@ impl Socket {
 
     /// The part of the creation that is inside the instance's gate.
     fn inside(client: &Ref<Client>, spec: Spec) -> Result<Ref<Self>, WsaError> {
-        let slot = client.table.reserve().map_err(|no| match no {
+        let slot = client.table.reserve(client.driver().limits.sockets).map_err(|no| match no {
             NoSlot::Quota => WsaError::TooManySockets,
             NoSlot::OutOfPool => WsaError::NoBuffers,
         })?;
@@ -168,6 +201,9 @@ impl Socket {
                 state: SpinLock::new(state),
                 accepts: IrpQueue::new(),
                 long_close: AtomicBool::new(false),
+                events: IrpQueue::new(),
+                arrival: UnsafeCell::new(AcceptReply::new_zeroed()),
+                closes: IrpQueue::new(),
             })
             // A socket that finds no pool is dropped, and its IRP with it.
             .ok()
@@ -201,7 +237,18 @@ impl Socket {
         match self.spec.role {
             Role::Listen => Category::Listen,
             Role::Connection => Category::Connection,
+            Role::Datagram => Category::Datagram,
         }
+    }
+
+    /// What WSK tells of it, and with which context.
+    pub const fn callbacks(&self) -> (*mut c_void, &'static Callbacks) {
+        (core::ptr::from_ref(self).cast_mut().cast(), &CALLBACKS)
+    }
+
+    /// Where WSK writes the addresses of a connection that nobody asked for yet.
+    pub const fn arrival(&self) -> *mut AcceptReply {
+        self.arrival.get()
     }
 
     /// The slot in the client's table.
@@ -333,8 +380,10 @@ impl Socket {
 
     /// Cancels the requests that came through a handle: those that wait here, and those that are out at WSK.
     pub fn cancel_requests_of(&self, opener: Opener) {
-        while let Some(parked) = self.accepts.pop_of(opener) {
-            parked.complete(WsaError::OperationAborted.status(), 0);
+        for queue in [&self.accepts, &self.events] {
+            while let Some(parked) = queue.pop_of(opener) {
+                parked.complete(WsaError::OperationAborted.status(), 0);
+            }
         }
         while let Some(operation) = self.hold_for_cancel(|operation| operation.came_through(opener)) {
             // SAFETY: held just now.
@@ -379,18 +428,28 @@ impl Socket {
         match kind {
             Kind::Socket => self.opened(status, information, irp),
             Kind::Bind => self.moved(status, Phase::Bound, Phase::Created),
-            Kind::Connect => self.moved(status, Phase::Connected, Phase::Bound),
+            Kind::Connect if self.role() == Role::Datagram => self.peer_fixed(status, irp),
+            Kind::ReceiveFrom => self.received_from(status, information),
+            Kind::Connect => {
+                let answer = self.moved(status, Phase::Connected, Phase::Bound);
+                self.connect_ended(answer.0);
+                answer
+            }
+            Kind::Events => self.arrived(reserved, status, information, irp),
             Kind::Accept => self.accepted(reserved, status, information, irp),
             Kind::Address => self.address(status, irp),
             Kind::Shutdown => self.shut_down(status),
+            Kind::GetOption => self.option_read(status, information, irp),
+            Kind::IoControl => self.controlled(status, irp),
+            Kind::SetOption => (self.verdict(status), 0),
             Kind::Send => self.sent(status, information),
             _ => (self.verdict(status), information),
         }
     }
 
     /// A request that fails while its socket is being closed was cancelled by that, whatever WSK calls it (contract: CARD-3).
-    fn verdict(&self, status: NTSTATUS) -> NTSTATUS {
-        if status < 0 && self.state.lock().closing { WsaError::OperationAborted.status() } else { status }
+    pub fn verdict(&self, status: NTSTATUS) -> NTSTATUS {
+        if is_error(status) && self.state.lock().closing { WsaError::OperationAborted.status() } else { status }
     }
 
     fn sent(&self, status: NTSTATUS, information: usize) -> (NTSTATUS, usize) {
@@ -434,10 +493,7 @@ impl Socket {
         information: usize,
         irp: &mut Irp,
     ) -> (NTSTATUS, usize) {
-        self.state.lock().accepting = false;
-        if !self.accepts.is_empty() {
-            self.queue_work();
-        }
+        self.accept_is_back();
         let Some(reserved) = reserved else {
             return (WsaError::NoBuffers.status(), 0);
         };
@@ -447,6 +503,58 @@ impl Socket {
                 reserved.discard();
                 (self.verdict(status), 0)
             }
+        }
+    }
+
+    /// As [`accepted`](Self::accepted), for who waits for a connection: it is kept for the next accept.
+    fn arrived(
+        &self,
+        reserved: Option<Ref<Self>>,
+        status: NTSTATUS,
+        information: usize,
+        irp: &mut Irp,
+    ) -> (NTSTATUS, usize) {
+        let arrival = match &reserved {
+            Some(reserved) => reserved.arrive(status, information, Phase::Connected),
+            None => Err(WsaError::NoBuffers.status()),
+        };
+        let answer = match (arrival, reserved) {
+            (Ok(socket), Some(reserved)) => self.keep_ready(socket, reserved, irp),
+            (Err(status), Some(reserved)) => {
+                reserved.discard();
+                (self.verdict(status), 0)
+            }
+            (_, None) => (WsaError::NoBuffers.status(), 0),
+        };
+        self.state.lock().happened.end();
+        self.accept_is_back();
+        answer
+    }
+
+    fn keep_ready(
+        &self,
+        handle: wskclient_abi::SocketHandle,
+        connection: Ref<Self>,
+        irp: &mut Irp,
+    ) -> (NTSTATUS, usize) {
+        // SAFETY: WSK has written the addresses, and nobody else has the connection.
+        unsafe { (*connection.arrival()).socket = handle };
+        let mut state = self.state.lock();
+        if state.closing {
+            drop(state);
+            connection.close();
+            return (WsaError::OperationAborted.status(), 0);
+        }
+        state.ready = Some(connection);
+        drop(state);
+        (STATUS_SUCCESS, irp.reply(&crate::events::ACCEPTABLE))
+    }
+
+    /// The accept that was out at WSK is back: another may go.
+    fn accept_is_back(&self) {
+        self.state.lock().accepting = false;
+        if !self.accepts.is_empty() {
+            self.queue_work();
         }
     }
 
@@ -502,14 +610,18 @@ impl SocketState {
             accepting: false,
             closing: false,
             shut_down: false,
+            peer: Peer::none(),
             held: Held::ByWsk,
             handle: SocketHandle(0),
             closing_since: 0,
+            happened: Happened::nothing(),
+            ready: None,
             wsk: None,
             pending: List::new(),
             free: List::new(),
             close_request: None,
             lingering: Lingering::none(),
+            linger_option: crate::options::NEW_LINGER,
         }
     }
 }

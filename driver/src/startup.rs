@@ -1,11 +1,13 @@
 //! A valid startup, and what it answers.
 
 use crate::irp::Irp;
+use crate::quota::Limits;
 use crate::table::MAX_SOCKETS;
 use crate::target::Target;
 use wdk_sys::NTSTATUS;
 use wskclient_abi::{
-    CatalogEntry, HIGHEST_VERSION, NamespaceEntry, Provider, Startup, StartupReply, WinsockVersion, WsaError,
+    CatalogEntry, HIGHEST_VERSION, MAX_DATAGRAM, NamespaceEntry, Provider, Startup, StartupReply, WinsockVersion,
+    WsaError,
 };
 
 /// A valid startup.
@@ -51,8 +53,8 @@ impl StartupRequest {
         Ok(Self { target, version, entry, namespace })
     }
 
-    /// The answer, with so many references.
-    pub fn reply(&self, references: u32) -> StartupReply {
+    /// The answer, with so many references and the limits of each client.
+    pub fn reply(&self, references: u32, limits: &Limits) -> StartupReply {
         const TEXT: &[u8] = b"wskclient: Winsock over WSK";
         let mut description = [0; 64];
         for (place, byte) in description.iter_mut().zip(TEXT) {
@@ -61,8 +63,8 @@ impl StartupRequest {
         StartupReply {
             version: self.version,
             highest_version: HIGHEST_VERSION,
-            max_sockets: MAX_SOCKETS,
-            max_datagram: 0,
+            max_sockets: limits.sockets.min(MAX_SOCKETS),
+            max_datagram: MAX_DATAGRAM,
             references,
             entry: self.entry,
             description,

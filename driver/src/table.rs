@@ -30,7 +30,7 @@ struct Slot {
 const FIRST_CHUNK: u32 = 16;
 /// As many chunks as make [`MAX_SOCKETS`] slots.
 const CHUNKS: usize = 11;
-/// How many sockets a client may have (contract: X-6).
+/// How many sockets a client can have at most.
 pub const MAX_SOCKETS: u32 = 16_384;
 const _: () = assert!(FIRST_CHUNK * ((1 << CHUNKS) - 1) >= MAX_SOCKETS);
 /// No slot.
@@ -222,12 +222,12 @@ impl SocketTable {
         }
     }
 
-    /// Reserves a slot. `PASSIVE_LEVEL` by its callers: the table may grow.
-    pub fn reserve(&self) -> Result<SlotIndex, NoSlot> {
+    /// Reserves a slot, unless so many are in use, or [`MAX_SOCKETS`]. `PASSIVE_LEVEL` by its callers: the table may grow.
+    pub fn reserve(&self, most: u32) -> Result<SlotIndex, NoSlot> {
         loop {
             let missing = {
                 let mut free = self.free.lock();
-                if self.used() >= MAX_SOCKETS {
+                if self.used() >= most.min(MAX_SOCKETS) {
                     return Err(NoSlot::Quota);
                 }
                 if let Some(slot) = self.slot(free.first) {

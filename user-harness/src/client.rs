@@ -172,7 +172,7 @@ impl Client {
         self.begin(Ioctl::Cleanup, &input, Vec::new(), format!("cleanup of namespace {guid}"))
     }
 
-    /// Creates a TCP socket over IPv4 that belongs to `provider`.
+    /// Creates a socket over IPv4 that belongs to `provider`.
     ///
     /// # Errors
     /// `WSANOTINITIALISED`, `WSAEMFILE`.
@@ -199,6 +199,7 @@ impl Client {
         let what = match role {
             Role::Listen => "create a listening socket",
             Role::Connection => "create a socket",
+            Role::Datagram => "create a datagram socket",
         };
         self.begin(Ioctl::Socket, &input, vec![0; size_of::<SocketReply>()], what.into())
     }

@@ -49,7 +49,7 @@ pub use client::{Client, Started};
 pub use commands::run;
 pub use error::{Cause, Error, Exit};
 pub use names::{Named, Resolved, Wanted};
-pub use operation::{Accepted, Operation, Reply, Sent};
+pub use operation::{Accepted, Operation, Received, Reply, Sent};
 pub use record::Recorder;
 pub use socket::Socket;
 pub use status::{StatusText, status_name};

@@ -5,7 +5,8 @@
 use crate::{
     Cause, Client, Error, Socket,
     abi::{
-        AcceptReply, Address, AddressReply, Ledger, Outstanding, PendingList, SocketReply, StartupReply, VersionReply,
+        AcceptReply, Address, AddressReply, EventsReply, Ledger, NtStatus, OptionValue, Outstanding, PendingList,
+        ReceivedFrom, SocketOption, SocketReply, StartupReply, VersionReply, WsaError, is_error,
     },
     device::{Completion, Request},
 };
@@ -23,7 +24,13 @@ pub struct Operation<R> {
 
 /// What a successful request answers.
 pub trait Reply: Sized {
-    /// Reads the answer out of a completion whose status is a success.
+    /// Whether a completion with that status has an answer.
+    #[must_use]
+    fn is_answer(status: NtStatus) -> bool {
+        status >= 0
+    }
+
+    /// Reads the answer out of a completion whose status [has one](Self::is_answer).
     ///
     /// # Errors
     /// The answer does not have the protocol's length.
@@ -73,7 +80,7 @@ impl<R: Reply> Operation<R> {
     /// It failed, or did not end in time (and is still pending).
     pub fn wait(&mut self, timeout: Duration) -> Result<R, Error> {
         let completion = self.completion(timeout)?;
-        if completion.status < 0 {
+        if !R::is_answer(completion.status) {
             return Err(Error::status(&*self.what, completion.status));
         }
         R::decode(&self.client, completion).map_err(|cause| Error::new(&*self.what, cause))
@@ -133,7 +140,7 @@ macro_rules! fixed_replies {
         }
     )*};
 }
-fixed_replies!(VersionReply, Ledger, StartupReply);
+fixed_replies!(VersionReply, Ledger, StartupReply, EventsReply);
 
 impl Reply for Socket {
     fn decode(client: &Client, completion: Completion) -> Result<Self, Cause> {
@@ -154,6 +161,17 @@ impl Reply for (u32, Vec<Outstanding>) {
         let answer = completion.buffer.get(..completion.information).ok_or_else(malformed)?;
         let (head, entries) = PendingList::read(answer).ok_or_else(malformed)?;
         Ok((head.total, PendingList::entries(entries).collect()))
+    }
+}
+
+/// An option's value.
+impl Reply for u32 {
+    fn decode(_client: &Client, completion: Completion) -> Result<Self, Cause> {
+        let OptionValue { length, value: [a, b, c, d, ..], .. } = fixed(&completion)?;
+        match length {
+            SocketOption::LENGTH => Ok(Self::from_le_bytes([a, b, c, d])),
+            length => Err(Cause::Malformed { expected: size_of::<Self>(), answered: length as usize }),
+        }
     }
 }
 
@@ -184,6 +202,37 @@ impl Reply for Vec<u8> {
         }
         buffer.truncate(information);
         Ok(buffer)
+    }
+}
+
+/// A datagram.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Its bytes, as many as fitted.
+    pub data: Vec<u8>,
+    /// Where it came from.
+    pub address: Address,
+    /// Flags of [`ReceivedFrom`].
+    pub flags: u32,
+    /// Whether bytes are missing at its end (`WSAEMSGSIZE`).
+    pub is_truncated: bool,
+}
+
+impl Reply for Received {
+    fn is_answer(status: NtStatus) -> bool {
+        !is_error(status)
+    }
+
+    fn decode(_client: &Client, completion: Completion) -> Result<Self, Cause> {
+        let malformed = Cause::Malformed { expected: size_of::<ReceivedFrom>(), answered: completion.information };
+        let answer = completion.buffer.get(..completion.information);
+        match answer.and_then(|answer| ReceivedFrom::read_from_prefix(answer).ok()) {
+            Some((ReceivedFrom { address, flags }, data)) => {
+                let is_truncated = completion.status == WsaError::MessageSize.status();
+                Ok(Self { data: data.to_vec(), address, flags, is_truncated })
+            }
+            None => Err(malformed),
+        }
     }
 }
 

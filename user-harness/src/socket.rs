@@ -1,10 +1,11 @@
 //! A kernel socket, with Winsock's calls.
 
 use crate::{
-    Accepted, Client, Error, Operation, Sent,
+    Accepted, Client, Error, Operation, Received, Sent,
     abi::{
-        Accept, AcceptReply, Address, AddressOf, AddressReply, Bind, Close, Connect, Ioctl, Listen, Shutdown,
-        SocketHandle, Transfer,
+        Accept, AcceptReply, Address, AddressOf, AddressReply, Bind, Close, Connect, Events, EventsReply, GetOption,
+        IoControl, Ioctl, Linger, Listen, OptionValue, ReceivedFrom, SendTo, SetOption, Shutdown, SocketControl,
+        SocketHandle, SocketOption, Transfer,
     },
 };
 
@@ -71,7 +72,7 @@ impl Socket {
         self.client.begin(Ioctl::Accept, &input, vec![0; size_of::<AcceptReply>()], "accept".into())
     }
 
-    /// Connects a bound socket.
+    /// Connects a bound socket. A datagram socket sends there and receives from there only, until it is connected again.
     ///
     /// # Errors
     /// `WSAECONNREFUSED`, `WSAEADDRNOTAVAIL`, `WSAEINVAL` when it is not bound, `WSAEISCONN`.
@@ -117,6 +118,36 @@ impl Socket {
     pub fn begin_receive_all(&self, length: usize) -> Operation<Vec<u8>> {
         let what = format!("receive {length} bytes");
         self.client.begin(Ioctl::Receive, &self.transfer(Transfer::WAIT_ALL), vec![0; length], what)
+    }
+
+    /// Sends one datagram to `address`.
+    ///
+    /// # Errors
+    /// `WSAEMSGSIZE` when it is too long, `WSAEINVAL` when the socket is not bound, `WSAEOPNOTSUPP` when its role is another.
+    pub fn send_to(&self, data: Vec<u8>, address: Address) -> Result<Sent, Error> {
+        self.begin_send_to(data, address).call()
+    }
+
+    /// Starts to send one datagram.
+    pub fn begin_send_to(&self, data: Vec<u8>, address: Address) -> Operation<Sent> {
+        let what = format!("send {} bytes to {address:?}", data.len());
+        let input = SendTo { socket: self.handle, address, reserved: 0 };
+        self.client.begin(Ioctl::SendTo, &input, data, what)
+    }
+
+    /// Receives one datagram of up to `length` bytes. The rest of a longer one is lost; what fits comes all the same.
+    ///
+    /// # Errors
+    /// `WSAEINVAL` when the socket is not bound, `WSAEOPNOTSUPP` when its role is another.
+    pub fn receive_from(&self, length: usize) -> Result<Received, Error> {
+        self.begin_receive_from(length).call()
+    }
+
+    /// Starts to receive one datagram.
+    pub fn begin_receive_from(&self, length: usize) -> Operation<Received> {
+        let what = format!("receive a datagram of up to {length} bytes");
+        let buffer = vec![0; size_of::<ReceivedFrom>() + length];
+        self.client.begin(Ioctl::ReceiveFrom, &self.transfer(0), buffer, what)
     }
 
     fn transfer(&self, flags: u32) -> Transfer {
@@ -168,7 +199,53 @@ impl Socket {
         self.client.begin(Ioctl::Shutdown, &input, Vec::new(), "shut the connection down".into())
     }
 
-    /// Closes the socket, abortively: a connected peer sees a reset. Its requests end first.
+    /// What an option says.
+    ///
+    /// # Errors
+    /// `WSAENOPROTOOPT` when the socket has no such option.
+    pub fn option(&self, option: SocketOption) -> Result<u32, Error> {
+        let (level, name) = option.number();
+        let input = GetOption { socket: self.handle, level, name };
+        let buffer = vec![0; size_of::<OptionValue>()];
+        self.client.begin(Ioctl::GetOption, &input, buffer, format!("ask for the option {option:?}")).call()
+    }
+
+    /// Sets an option.
+    ///
+    /// # Errors
+    /// `WSAENOPROTOOPT` when the socket has no such option, or it can't be set.
+    pub fn set_option(&self, option: SocketOption, value: u32) -> Result<(), Error> {
+        let ((level, name), length) = (option.number(), SocketOption::LENGTH);
+        let input = SetOption { socket: self.handle, level, name, length, value: value.to_le_bytes() };
+        self.client.begin(Ioctl::SetOption, &input, Vec::new(), format!("set the option {option:?}")).call()
+    }
+
+    /// Says what a close does that is not told how: `SO_LINGER`.
+    ///
+    /// # Errors
+    /// `WSAENOPROTOOPT` when the socket has no connection to close.
+    pub fn set_linger(&self, linger: Linger) -> Result<(), Error> {
+        self.set_option(SocketOption::Linger, zerocopy::transmute!(linger))
+    }
+
+    /// Starts to wait for any of the events in `mask`.
+    pub fn begin_events(&self, mask: u32) -> Operation<EventsReply> {
+        let input = Events { socket: self.handle, mask, reserved: 0 };
+        self.client.begin(Ioctl::Events, &input, vec![0; size_of::<EventsReply>()], "wait for events".into())
+    }
+
+    /// Does an I/O control.
+    ///
+    /// # Errors
+    /// `WSAEOPNOTSUPP` when the socket has none, `WSAENOTCONN`.
+    pub fn control(&self, control: SocketControl) -> Result<u32, Error> {
+        let input = IoControl { socket: self.handle, code: control as u32, reserved: 0 };
+        let buffer = vec![0; size_of::<OptionValue>()];
+        self.client.begin(Ioctl::IoControl, &input, buffer, format!("ask for {control:?}")).call()
+    }
+
+    /// Closes the socket as its option [`Linger`](SocketOption::Linger) says: unless that was set, abortively, and a connected peer
+    /// sees a reset. Its requests end first.
     ///
     /// # Errors
     /// `WSAENOTSOCK` when it is closed already.

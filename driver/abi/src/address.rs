@@ -59,6 +59,12 @@ impl Address {
         if self.family == AF_INET6 { octets.try_into().ok() } else { None }
     }
 
+    /// Whether it is all zeros, and so names nothing.
+    #[must_use]
+    pub fn is_unspecified(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Whether this is a well-formed address of its family: zeros where nothing is defined.
     #[must_use]
     pub fn is_valid(&self) -> bool {

@@ -12,6 +12,12 @@ pub const STATUS_SUCCESS: NtStatus = 0;
 /// `STATUS_PENDING`.
 pub const STATUS_PENDING: NtStatus = 0x103;
 
+/// `NT_ERROR`: whether a status is an error. One with the severity of a warning (a datagram that did not fit) comes with data.
+#[must_use]
+pub const fn is_error(status: NtStatus) -> bool {
+    status.cast_unsigned() >> 30 == 3
+}
+
 const fn status(bits: u32) -> NtStatus {
     bits.cast_signed()
 }
@@ -68,7 +74,7 @@ errors! {
     /// The device does not admit the caller.
     AccessDenied "WSAEACCES" = 10013, status(0xC000_0022), [];
     /// A buffer is missing, or shorter or longer than the request says.
-    Fault "WSAEFAULT" = 10014, status(0xC000_0004), [0xC000_0005, 0xC000_0023, 0xC000_0206];
+    Fault "WSAEFAULT" = 10014, status(0xC000_0004), [0xC000_0005, 0xC000_0023];
     /// A field has no allowed value, or the socket is not in a state for the request.
     Invalid "WSAEINVAL" = 10022, status(0xC000_000D), [0xC000_0184];
     /// The client has as many sockets as it may have.
@@ -79,10 +85,14 @@ errors! {
     Already "WSAEALREADY" = 10037, customer(10037), [];
     /// The handle names no open socket of this client.
     NotSocket "WSAENOTSOCK" = 10038, customer(10038), [0xC000_0008];
-    /// A datagram is larger than its buffer.
-    MessageSize "WSAEMSGSIZE" = 10040, status(0x8000_0005), [];
+    /// A send needs an address.
+    DestinationAddressRequired "WSAEDESTADDRREQ" = 10039, customer(10039), [];
+    /// A datagram is larger than its buffer, or than any may be.
+    MessageSize "WSAEMSGSIZE" = 10040, status(0x8000_0005), [0xC000_0206];
     /// The protocol does not go with the socket's role.
     WrongProtocolType "WSAEPROTOTYPE" = 10041, customer(10041), [];
+    /// The socket has no such option, or not in this direction.
+    NoProtocolOption "WSAENOPROTOOPT" = 10042, customer(10042), [];
     /// The protocol is not served.
     ProtocolNotSupported "WSAEPROTONOSUPPORT" = 10043, customer(10043), [];
     /// The role is not served.
@@ -102,7 +112,7 @@ errors! {
     /// The connection was ended on this side.
     ConnectionAborted "WSAECONNABORTED" = 10053, status(0xC000_0241), [0xC000_013B];
     /// The peer reset the connection.
-    ConnectionReset "WSAECONNRESET" = 10054, status(0xC000_020D), [0xC000_020C, 0xC000_013C];
+    ConnectionReset "WSAECONNRESET" = 10054, status(0xC000_020D), [0xC000_020C, 0xC000_013C, 0xC000_023F];
     /// Memory or a quota ran out.
     NoBuffers "WSAENOBUFS" = 10055, status(0xC000_009A), [];
     /// The socket is connected already.
@@ -155,6 +165,14 @@ mod tests {
         assert_eq!(value, 0xE057_276D);
         assert_eq!(value & 0xFFFF, WsaError::NotInitialised.code());
         assert_eq!(value >> 28, 0xE, "severity error, customer bit");
+    }
+
+    #[test]
+    fn a_datagram_that_did_not_fit_is_a_warning_and_everything_else_an_error() {
+        for &error in WsaError::ALL {
+            assert_eq!(is_error(error.status()), error != WsaError::MessageSize, "{}", error.name());
+        }
+        assert!(!is_error(STATUS_SUCCESS) && !is_error(STATUS_PENDING));
     }
 
     #[test]

@@ -92,9 +92,11 @@ ioctls! {
     Accept = 0x823, Buffered;
     /// Connects a bound socket: in [`Connect`](crate::Connect).
     Connect = 0x824, Buffered;
-    /// Sends: in [`Transfer`](crate::Transfer), the output buffer is the data. Completes when all of it has been taken.
+    /// Sends: in [`Transfer`](crate::Transfer), the output buffer is the data. Completes when all of it has been taken. A datagram
+    /// socket sends one datagram to the peer that it is connected to.
     Send = 0x825, InDirect;
-    /// Receives: in [`Transfer`](crate::Transfer), the output buffer takes the data. No data at the peer's graceful close.
+    /// Receives: in [`Transfer`](crate::Transfer), the output buffer takes the data. No data at the peer's graceful close. A datagram
+    /// socket receives one datagram; what does not fit is lost (`WSAEMSGSIZE`, with the data that fits).
     Receive = 0x826, OutDirect;
     /// Closes a socket: in [`Close`](crate::Close). Its requests end, then the close completes.
     Close = 0x827, Buffered;
@@ -102,6 +104,20 @@ ioctls! {
     Address = 0x828, Buffered;
     /// Ends one or both directions of a connection: in [`Shutdown`](crate::Shutdown).
     Shutdown = 0x829, Buffered;
+    /// Sends one datagram: in [`SendTo`](crate::SendTo), the output buffer is the data.
+    SendTo = 0x82A, InDirect;
+    /// Receives one datagram: in [`Transfer`](crate::Transfer), the output buffer takes a [`ReceivedFrom`](crate::ReceivedFrom) and
+    /// then the data. What does not fit is lost (`WSAEMSGSIZE`, with the data that fits).
+    ReceiveFrom = 0x82B, OutDirect;
+    /// Asks for an option: in [`GetOption`](crate::GetOption), out [`OptionValue`](crate::OptionValue).
+    GetOption = 0x82C, Buffered;
+    /// Sets an option: in [`SetOption`](crate::SetOption).
+    SetOption = 0x82D, Buffered;
+    /// An I/O control: in [`IoControl`](crate::IoControl), out [`OptionValue`](crate::OptionValue).
+    IoControl = 0x82E, Buffered;
+    /// Waits for events of a socket: in [`Events`](crate::Events), out [`EventsReply`](crate::EventsReply). One at a time for each
+    /// socket; another one is `WSAEALREADY`. A teardown ends it without any event.
+    Events = 0x82F, Buffered;
     /// Asks for the addresses of a name: in [`NameToAddresses`](crate::NameToAddresses), out an [`AddressList`](crate::AddressList)
     /// and as many [`ResolvedAddress`](crate::ResolvedAddress) after it as there are and fit.
     NameToAddresses = 0x840, Buffered;

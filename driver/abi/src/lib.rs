@@ -12,22 +12,25 @@ mod ioctl;
 mod ledger;
 mod names;
 mod namespace;
+mod option;
 mod outstanding;
 mod provider;
 mod request;
 mod version;
 
 pub use address::{AF_INET, AF_INET6, Address};
-pub use error::{NtStatus, STATUS_PENDING, STATUS_SUCCESS, WsaError};
+pub use error::{NtStatus, STATUS_PENDING, STATUS_SUCCESS, WsaError, is_error};
 pub use ioctl::{DEVICE_TYPE, Ioctl, Kind, Method};
 pub use ledger::{Ledger, SocketCounts, Tally};
 pub use names::{AddressList, AddressToName, AddressToNameReply, NameToAddresses, ResolvedAddress, hints};
 pub use namespace::{Guid, NAMESPACES, NS_DNS, Namespace, NamespaceEntry};
+pub use option::{LEVEL_IPV6, LEVEL_TCP, SOL_SOCKET, SocketControl, SocketOption};
 pub use outstanding::{Awaited, Outstanding, PendingList, PendingQuery, Waiter};
 pub use provider::{CATALOG, CatalogEntry, CountedPer, Policy, Provider};
 pub use request::{
-    Accept, AcceptReply, AddressOf, AddressReply, Bind, Cleanup, Close, Connect, Listen, Role, Shutdown, SocketHandle,
-    SocketOpen, SocketReply, Startup, StartupReply, Transfer, VersionReply,
+    Accept, AcceptReply, AddressOf, AddressReply, Bind, Cleanup, Close, Connect, Events, EventsReply, GetOption,
+    IoControl, Linger, Listen, MAX_DATAGRAM, OptionValue, ReceivedFrom, Role, SendTo, SetOption, Shutdown,
+    SocketHandle, SocketOpen, SocketReply, Startup, StartupReply, Transfer, VersionReply,
 };
 pub use version::{HIGHEST_VERSION, WinsockVersion};
 

@@ -131,9 +131,9 @@ pub struct CatalogEntry {
     pub id: u32,
     /// `AF_INET` or `AF_INET6`.
     pub family: u16,
-    /// `SOCK_STREAM` = 1.
+    /// `SOCK_STREAM` = 1, `SOCK_DGRAM` = 2.
     pub socket_type: u16,
-    /// `IPPROTO_TCP` = 6.
+    /// `IPPROTO_TCP` = 6, `IPPROTO_UDP` = 17.
     pub protocol: u32,
     /// `SOCKADDR` lengths, bytes.
     pub address_length: u32,
@@ -148,13 +148,19 @@ const fn name(text: &str) -> [u8; 32] {
 }
 
 /// The protocols that the transport provider manages.
-pub const CATALOG: [CatalogEntry; 2] = [
+pub const CATALOG: [CatalogEntry; 4] = [
     CatalogEntry { address_length: 16, ..tcp(1001, AF_INET, "WSK TCP/IPv4") },
     CatalogEntry { address_length: 28, ..tcp(1002, AF_INET6, "WSK TCP/IPv6") },
+    CatalogEntry { address_length: 16, ..udp(1003, AF_INET, "WSK UDP/IPv4") },
+    CatalogEntry { address_length: 28, ..udp(1004, AF_INET6, "WSK UDP/IPv6") },
 ];
 
 const fn tcp(id: u32, family: u16, text: &str) -> CatalogEntry {
     CatalogEntry { id, family, socket_type: 1, protocol: 6, address_length: 0, name: name(text) }
+}
+
+const fn udp(id: u32, family: u16, text: &str) -> CatalogEntry {
+    CatalogEntry { socket_type: 2, protocol: 17, ..tcp(id, family, text) }
 }
 
 impl CatalogEntry {

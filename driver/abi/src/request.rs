@@ -28,6 +28,8 @@ pub enum Role {
     Listen = 1,
     /// Connects, or was accepted; carries a stream of bytes.
     Connection = 2,
+    /// Sends and receives datagrams.
+    Datagram = 3,
 }
 
 impl Role {
@@ -37,6 +39,7 @@ impl Role {
         match number {
             1 => Some(Self::Listen),
             2 => Some(Self::Connection),
+            3 => Some(Self::Datagram),
             _ => None,
         }
     }
@@ -74,7 +77,7 @@ wire! {
         highest_version: WinsockVersion,
         /// How many sockets the client may have.
         max_sockets: u32,
-        /// Largest datagram, bytes; 0 when datagrams are not served.
+        /// Largest datagram, bytes: [`MAX_DATAGRAM`].
         max_datagram: u32,
         /// References on the provider, this one included: those that are counted together ([`CountedPer`](crate::CountedPer)).
         references: u32,
@@ -102,7 +105,8 @@ wire! {
         family: u16,
         /// A [`Role`]'s number; another one is `WSAESOCKTNOSUPPORT`.
         role: u16,
-        /// `IPPROTO_TCP` or 0; another one is `WSAEPROTONOSUPPORT`.
+        /// 0 or what the role takes: `IPPROTO_TCP` to listen or connect, `IPPROTO_UDP` for datagrams. The other one of the two is
+        /// `WSAEPROTOTYPE`, any third is `WSAEPROTONOSUPPORT`.
         protocol: u32,
         /// Zero.
         reserved: u32,
@@ -146,18 +150,19 @@ wire! {
     }
     /// Input of `Connect`.
     Connect, 40 {
-        /// A bound socket whose role is to connect.
+        /// A bound socket whose role is to connect; or one for datagrams, which has the address as its peer from then on: it sends
+        /// there and receives from there only. It may be connected again.
         socket: SocketHandle,
         /// The peer's address; port 0 is `WSAEADDRNOTAVAIL`.
         address: Address,
         /// Zero.
         reserved: u32,
     }
-    /// Input of `Send` and `Receive`.
+    /// Input of `Send`, `Receive` and `ReceiveFrom`.
     Transfer, 16 {
-        /// A connected socket.
+        /// A connected socket; to receive datagrams, a bound one.
         socket: SocketHandle,
-        /// [`Transfer::WAIT_ALL`] for a receive, otherwise zero.
+        /// [`Transfer::WAIT_ALL`] for a receive of a connection, otherwise zero.
         flags: u32,
         /// Zero.
         reserved: u32,
@@ -187,16 +192,115 @@ wire! {
         /// Zero.
         reserved: u32,
     }
+    /// Input of `SendTo`.
+    SendTo, 40 {
+        /// A bound socket for datagrams.
+        socket: SocketHandle,
+        /// Where the datagram goes; port 0 is `WSAEADDRNOTAVAIL`. Zeros: to the peer that the socket is connected to, otherwise
+        /// `WSAEDESTADDRREQ`.
+        address: Address,
+        /// Zero.
+        reserved: u32,
+    }
+    /// What a `ReceiveFrom` writes before the data.
+    ReceivedFrom, 32 {
+        /// Where the datagram came from.
+        address: Address,
+        /// Any of [`ReceivedFrom::TRUNCATED`], [`ReceivedFrom::BROADCAST`] and [`ReceivedFrom::MULTICAST`].
+        flags: u32,
+    }
+    /// Input of `GetOption`.
+    GetOption, 16 {
+        /// The socket.
+        socket: SocketHandle,
+        /// The option's level. Of a [`SocketOption`](crate::SocketOption); another one is `WSAENOPROTOOPT`.
+        level: u32,
+        /// The option's name, as `level`.
+        name: u32,
+    }
+    /// Input of `SetOption`.
+    SetOption, 24 {
+        /// The socket.
+        socket: SocketHandle,
+        /// The option's level. Of a [`SocketOption`](crate::SocketOption); another one is `WSAENOPROTOOPT`.
+        level: u32,
+        /// The option's name, as `level`.
+        name: u32,
+        /// The value's length, bytes: [`SocketOption::LENGTH`](crate::SocketOption::LENGTH), otherwise `WSAEFAULT`.
+        length: u32,
+        /// The value.
+        value: [u8; 4],
+    }
+    /// Input of `IoControl`.
+    IoControl, 16 {
+        /// The socket.
+        socket: SocketHandle,
+        /// A [`SocketControl`](crate::SocketControl)'s code; another one is `WSAEOPNOTSUPP`.
+        code: u32,
+        /// Zero.
+        reserved: u32,
+    }
+    /// Output of `GetOption` and `IoControl`.
+    OptionValue, 16 {
+        /// The value's length, bytes.
+        length: u32,
+        /// Zero.
+        reserved: u32,
+        /// The value, then zeros.
+        value: [u8; 8],
+    }
+    /// Input of `Events`.
+    Events, 16 {
+        /// The socket.
+        socket: SocketHandle,
+        /// What to wait for: any of [`Events::READ`], [`Events::ACCEPT`], [`Events::CONNECT`], [`Events::CLOSE`]. None, or another
+        /// one, is `WSAEINVAL`; one that sockets of this role do not have is `WSAEOPNOTSUPP`.
+        mask: u32,
+        /// Zero.
+        reserved: u32,
+    }
+    /// Output of `Events`, after `WSANETWORKEVENTS`.
+    EventsReply, 32 {
+        /// What has happened, of what was waited for: at least one.
+        events: u32,
+        /// Zero.
+        reserved: u32,
+        /// For each event's bit its Winsock code; 0 for success.
+        codes: [u32; 6],
+    }
     /// Input of `Close`.
     Close, 16 {
         /// The socket.
         socket: SocketHandle,
-        /// Zero: the close is abortive, a connected peer sees a reset. [`Close::LINGER`]: graceful.
+        /// Zero: as the option [`Linger`](crate::SocketOption::Linger) says. [`Close::LINGER`]: graceful.
         flags: u32,
         /// Milliseconds that a graceful close may take, at most [`Close::LONGEST_LINGER`]; 0 for [`Close::DEFAULT_LINGER`].
         /// Otherwise zero.
         linger: u32,
     }
+}
+
+/// What the option [`Linger`](crate::SocketOption::Linger) holds, after `LINGER`: what a `Close` without flags does.
+///
+/// | `l_onoff` | `l_linger` | the close |
+/// |---|---|---|
+/// | 0 | any | is graceful and completes at once, as with [`Close::LINGER`] and its default time |
+/// | other | 0 | is abortive: a connected peer sees a reset |
+/// | other | seconds | is graceful and completes when it is over; at the end of that time (at most [`Close::LONGEST_LINGER`]) it aborts |
+///
+/// A new socket has the second row's, as WSK has: the one difference to Winsock, whose sockets begin with the first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Linger {
+    /// Zero or not.
+    pub l_onoff: u16,
+    /// Seconds.
+    pub l_linger: u16,
+}
+
+impl Linger {
+    /// Every close aborts.
+    pub const ABORTIVE: Self = Self { l_onoff: 1, l_linger: 0 };
 }
 
 impl Close {
@@ -221,6 +325,33 @@ impl Shutdown {
     pub const SEND: u32 = 1;
     /// The connection is reset.
     pub const ABORT: u32 = 2;
+}
+
+/// Largest datagram, bytes: what UDP over IPv4 leaves of 65,535. A longer one is `WSAEMSGSIZE`.
+pub const MAX_DATAGRAM: u32 = 65_507;
+
+impl Events {
+    /// `FD_READ`: a receive has data, or had: another receive may have taken it meanwhile. It is told again after a receive.
+    pub const READ: u32 = 1;
+    /// `FD_ACCEPT`: an accept has a connection.
+    pub const ACCEPT: u32 = 8;
+    /// `FD_CONNECT`: a connect has ended. Told once for each connect.
+    pub const CONNECT: u32 = 0x10;
+    /// `FD_CLOSE`: the peer sends nothing more, or has reset the connection (`WSAECONNRESET`).
+    pub const CLOSE: u32 = 0x20;
+    /// Every event.
+    pub const EVERY: u32 = Self::READ | Self::ACCEPT | Self::CONNECT | Self::CLOSE;
+}
+
+impl ReceivedFrom {
+    /// Bytes before the data.
+    pub const LENGTH: u32 = 32;
+    /// `MSG_TRUNC`: the datagram was longer than the buffer.
+    pub const TRUNCATED: u32 = 0x100;
+    /// `MSG_BCAST`: it was sent to a broadcast address.
+    pub const BROADCAST: u32 = 0x400;
+    /// `MSG_MCAST`: it was sent to a multicast address.
+    pub const MULTICAST: u32 = 0x800;
 }
 
 impl Transfer {

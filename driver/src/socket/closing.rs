@@ -11,14 +11,37 @@ use crate::irp::Irp;
 use crate::lock::Guard;
 use crate::nt;
 use crate::pool::Ref;
+use crate::queue::{Owner, Parked};
 use crate::rundown::Running;
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 use wdk_sys::{DEVICE_OBJECT, IRP, NTSTATUS};
 use wsk::SocketRef;
-use wskclient_abi::{Kind, STATUS_PENDING, STATUS_SUCCESS, WsaError};
+use wskclient_abi::{Close, Kind, Linger as LingerOption, STATUS_PENDING, STATUS_SUCCESS, WsaError};
 use wskclient_lifecycle::{Arrived, Closed, Returned};
+
+/// How a close that was asked for ends the socket.
+#[derive(Clone, Copy, Debug)]
+pub enum Ending {
+    /// At once.
+    Abort,
+    /// Gracefully, within so many milliseconds. The close completes at once.
+    InBackground(u32),
+    /// Gracefully, within so many milliseconds. The close completes when it is over.
+    Awaited(u32),
+}
+
+impl Ending {
+    /// What a close without flags does.
+    pub fn of(option: LingerOption) -> Self {
+        match (option.l_onoff, option.l_linger) {
+            (0, _) => Self::InBackground(Close::DEFAULT_LINGER),
+            (_, 0) => Self::Abort,
+            (_, seconds) => Self::Awaited(u32::from(seconds).saturating_mul(1000).min(Close::LONGEST_LINGER)),
+        }
+    }
+}
 
 impl Socket {
     /// Closes the socket for the teardown, once: nobody comes in any more; the worker gives it back to WSK when nobody is in a call.
@@ -35,40 +58,26 @@ impl Socket {
         drop(state);
         if !opening {
             self.close_gate();
-            self.cancel_accepts();
+            self.cancel_waiting();
         }
     }
 
-    /// As [`close`](Self::close), for a request that completes when WSK has the socket back. The caller is inside the gate.
-    ///
-    /// # Errors
-    /// `WSAENOTSOCK` if it is being closed already; then the IRP is the caller's.
-    pub fn close_for(&self, irp: Irp) -> Result<(), Irp> {
-        let mut state = self.state.lock();
-        if !state.begin_close(&self.client) {
-            drop(state);
-            return Err(irp);
-        }
-        irp.mark_pending();
-        state.close_request = Some(irp);
-        drop(state);
-        self.client.take(Kind::Close);
-        self.close_gate();
-        self.cancel_accepts();
-        Ok(())
-    }
-
-    /// As [`close_for`](Self::close_for), gracefully: the request completes at once, and what was sent before it still arrives. A
-    /// socket without a connection is just closed.
+    /// As [`close`](Self::close), for a request. One that aborts completes when WSK has the socket back; a graceful one at once or when
+    /// it is over, and what was sent before it still arrives. A socket without a connection is just closed. The caller is inside the
+    /// gate.
     ///
     /// # Errors
     /// `WSAENOTSOCK` if it is being closed already, `WSAENOBUFS`; nothing is changed, and the IRP is the caller's.
-    pub fn close_gracefully(&self, irp: Irp, milliseconds: u32) -> Result<NTSTATUS, (Irp, WsaError)> {
+    pub fn close_for(&self, irp: Irp, ending: Ending) -> Result<NTSTATUS, (Irp, WsaError)> {
+        let milliseconds = match ending {
+            Ending::Abort => return self.abort_for(irp),
+            Ending::InBackground(milliseconds) | Ending::Awaited(milliseconds) => milliseconds,
+        };
         let Ok(linger) = Linger::try_new(milliseconds) else { return Err((irp, WsaError::NoBuffers)) };
         let mut state = self.state.lock();
         if !state.can_linger() {
             drop(state);
-            return self.close_for(irp).map(|()| STATUS_PENDING).map_err(|irp| (irp, WsaError::NotSocket));
+            return self.abort_for(irp);
         }
         if !state.begin_close(&self.client) {
             drop(state);
@@ -81,15 +90,53 @@ impl Socket {
         self.lingers(1);
         self.arm(linger);
         self.client.take(Kind::Close);
+        let at_once = if matches!(ending, Ending::Awaited(_)) {
+            self.await_close(irp);
+            None
+        } else {
+            Some(irp)
+        };
         self.close_gate();
+        self.cancel_waiting();
         self.cancel_all_but_sends();
-        Ok(self.client.complete(irp, Kind::Close, STATUS_SUCCESS, 0))
+        Ok(at_once.map_or(STATUS_PENDING, |irp| self.client.complete(irp, Kind::Close, STATUS_SUCCESS, 0)))
     }
 
-    /// Cancels the accepts that wait: nobody comes in any more, and each of them is inside.
-    pub fn cancel_accepts(&self) {
-        while let Some(parked) = self.accepts.pop() {
-            parked.complete(WsaError::OperationAborted.status(), 0);
+    fn abort_for(&self, irp: Irp) -> Result<NTSTATUS, (Irp, WsaError)> {
+        let mut state = self.state.lock();
+        if !state.begin_close(&self.client) {
+            drop(state);
+            return Err((irp, WsaError::NotSocket));
+        }
+        irp.mark_pending();
+        state.close_request = Some(irp);
+        drop(state);
+        self.client.take(Kind::Close);
+        self.close_gate();
+        self.cancel_waiting();
+        Ok(STATUS_PENDING)
+    }
+
+    /// Lets a close wait until the lingering is over, which it can't be before the gate is closed. If it is cancelled, only the waiting
+    /// ends.
+    fn await_close(&self, irp: Irp) {
+        irp.mark_pending();
+        // SAFETY: whoever calls has the socket, so a reference to it exists.
+        let owner = Owner::Closing(unsafe { Ref::again(self) });
+        self.closes.park(Parked::new(irp, owner, Kind::Close));
+    }
+
+    /// Cancels the accepts that wait, and who waits for events: nobody comes in any more, and each of them is inside. A connection
+    /// that nobody has accepted goes too.
+    pub fn cancel_waiting(&self) {
+        for queue in [&self.accepts, &self.events] {
+            while let Some(parked) = queue.pop() {
+                parked.complete(WsaError::OperationAborted.status(), 0);
+            }
+        }
+        let ready = self.state.lock().ready.take();
+        if let Some(connection) = ready {
+            connection.close();
         }
     }
 
@@ -152,6 +199,9 @@ impl Socket {
         self.client.table.release(self.slot);
         if let Some(irp) = request {
             self.client.complete(irp, Kind::Close, STATUS_SUCCESS, 0);
+        }
+        while let Some(parked) = self.closes.pop() {
+            parked.complete(STATUS_SUCCESS, 0);
         }
         instance.leave(&self.client);
         if instance.is_awaited() {

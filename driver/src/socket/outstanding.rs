@@ -21,7 +21,9 @@ impl Socket {
             visit(handle, Kind::Close, state.closing_since);
         }
         drop(state);
-        self.accepts.for_each(|_, kind, since| visit(handle, kind, since));
+        for queue in [&self.accepts, &self.events, &self.closes] {
+            queue.for_each(|_, kind, since| visit(handle, kind, since));
+        }
     }
 
     /// What its close waits for; none if it is not being closed, or gone.

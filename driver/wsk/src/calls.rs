@@ -5,9 +5,9 @@
 //! the call returns. An answer other than `STATUS_PENDING` without the routine having run means that the IRP was never taken: an
 //! absent function answers [`NOT_IMPLEMENTED`] in this way.
 
-use crate::{Passive, sys};
+use crate::{Callbacks, Passive, sys};
 use core::ffi::c_void;
-use core::ptr::{NonNull, null, null_mut};
+use core::ptr::{NonNull, null_mut};
 
 /// `STATUS_NOT_IMPLEMENTED`.
 pub const NOT_IMPLEMENTED: sys::NtStatus = 0xC000_0002_u32.cast_signed();
@@ -30,6 +30,19 @@ pub enum Category {
     Listen,
     /// A connection-oriented socket.
     Connection,
+    /// A datagram socket.
+    Datagram,
+}
+
+impl Category {
+    /// What `WskSocket` takes: the socket's type, its protocol, its flag.
+    const fn creation(self) -> (u16, u32, u32) {
+        match self {
+            Self::Listen => (sys::SOCK_STREAM, sys::IPPROTO_TCP, sys::FLAG_LISTEN_SOCKET),
+            Self::Connection => (sys::SOCK_STREAM, sys::IPPROTO_TCP, sys::FLAG_CONNECTION_SOCKET),
+            Self::Datagram => (sys::SOCK_DGRAM, sys::IPPROTO_UDP, sys::FLAG_DATAGRAM_SOCKET),
+        }
+    }
 }
 
 macro_rules! call {
@@ -43,32 +56,31 @@ macro_rules! call {
 }
 
 impl Provider {
-    /// Creates a TCP socket; the IRP's `IoStatus.Information` is the socket. Source: `PFN_WSK_SOCKET`. `<= DISPATCH_LEVEL`.
+    /// Creates a TCP or UDP socket; the IRP's `IoStatus.Information` is the socket. Source: `PFN_WSK_SOCKET`. `<= DISPATCH_LEVEL`.
     ///
     /// # Safety
-    /// The capture is kept during the call; the module's terms for the IRP.
+    /// The capture is kept during the call; `context` is right for the callbacks until the socket is closed; the module's terms for
+    /// the IRP.
     #[must_use = "the answer says whether the IRP was taken"]
     pub unsafe fn socket(
         &self,
         family: sys::AddressFamily,
         category: Category,
+        (context, callbacks): (*mut c_void, &'static Callbacks),
         irp: NonNull<sys::Irp>,
     ) -> sys::NtStatus {
-        let flags = match category {
-            Category::Listen => sys::FLAG_LISTEN_SOCKET,
-            Category::Connection => sys::FLAG_CONNECTION_SOCKET,
-        };
+        let (kind, protocol, flags) = category.creation();
         // SAFETY: the dispatch table stays while the capture is kept.
         let dispatch = unsafe { &*self.dispatch };
         call!(
             dispatch.socket,
             self.client,
             family,
-            sys::SOCK_STREAM,
-            sys::IPPROTO_TCP,
+            kind,
+            protocol,
             flags,
-            null_mut(),
-            null(),
+            context,
+            callbacks.of(category),
             null_mut(),
             null_mut(),
             null_mut(),
@@ -187,8 +199,12 @@ impl SocketRef {
         unsafe { (*self.0.as_ptr()).dispatch }
     }
 
-    const fn as_ptr(self) -> *mut sys::Socket {
+    pub(crate) const fn as_ptr(self) -> *mut sys::Socket {
         self.0.as_ptr()
+    }
+
+    pub(crate) fn control_function(self) -> sys::ControlSocketFn {
+        self.basic().control_socket
     }
 
     fn basic(&self) -> &sys::BasicDispatch {
@@ -203,6 +219,11 @@ impl SocketRef {
 
     fn connection(&self) -> &sys::ConnectionDispatch {
         // SAFETY: the callers of this function are for connection-oriented sockets.
+        unsafe { &*self.dispatch().cast() }
+    }
+
+    fn datagram(&self) -> &sys::DatagramDispatch {
+        // SAFETY: the callers of this function are for datagram sockets.
         unsafe { &*self.dispatch().cast() }
     }
 
@@ -221,6 +242,7 @@ impl SocketRef {
         let bind = match category {
             Category::Listen => self.listen().bind,
             Category::Connection => self.connection().bind,
+            Category::Datagram => self.datagram().bind,
         };
         call!(bind, self.as_ptr(), address.as_ptr(), 0, irp.as_ptr())
     }
@@ -229,15 +251,18 @@ impl SocketRef {
     ///
     /// # Safety
     /// A listening socket, open and not being closed, with no other accept out; `local` and `remote` take a `SOCKADDR` of the
-    /// socket's family and stay until the IRP completes; the module's terms for the IRP.
+    /// socket's family and stay until the IRP completes; `context` is right for the callbacks until the new socket is closed; the
+    /// module's terms for the IRP.
     #[must_use = "the answer says whether the IRP was taken"]
     pub unsafe fn accept(
         self,
+        (context, callbacks): (*mut c_void, &'static Callbacks),
         local: NonNull<sys::SockAddr>,
         remote: NonNull<sys::SockAddr>,
         irp: NonNull<sys::Irp>,
     ) -> sys::NtStatus {
-        call!(self.listen().accept, self.as_ptr(), 0, null_mut(), null(), local.as_ptr(), remote.as_ptr(), irp.as_ptr())
+        let (accept, table) = (self.listen().accept, callbacks.of_accepted());
+        call!(accept, self.as_ptr(), 0, context, table, local.as_ptr(), remote.as_ptr(), irp.as_ptr())
     }
 
     /// Connects a bound socket. Source: `PFN_WSK_CONNECT`. `<= DISPATCH_LEVEL`.
@@ -270,6 +295,78 @@ impl SocketRef {
         call!(self.connection().receive, self.as_ptr(), buffer.as_ptr(), flags, irp.as_ptr())
     }
 
+    /// Sends one datagram, to `remote` or else to the fixed remote address. Source: `PFN_WSK_SEND_TO`. `<= DISPATCH_LEVEL`.
+    ///
+    /// # Safety
+    /// A datagram socket, bound, open and not being closed; `buffer` lies within its MDLs (it may have none if it is empty) and stays,
+    /// with them, until the IRP completes; so does `remote`, null or a whole `SOCKADDR` of the socket's family; it is not null unless
+    /// an address is fixed; the module's terms for the IRP.
+    #[must_use = "the answer says whether the IRP was taken"]
+    pub unsafe fn send_to(
+        self,
+        buffer: NonNull<sys::Buf>,
+        remote: *mut sys::SockAddr,
+        irp: NonNull<sys::Irp>,
+    ) -> sys::NtStatus {
+        call!(self.datagram().send_to, self.as_ptr(), buffer.as_ptr(), 0, remote, 0, null_mut(), irp.as_ptr())
+    }
+
+    /// Receives one datagram; the IRP's `IoStatus.Information` is the number of bytes, its status `STATUS_BUFFER_OVERFLOW` if there
+    /// were more. Source: `PFN_WSK_RECEIVE_FROM`. `<= DISPATCH_LEVEL`.
+    ///
+    /// # Safety
+    /// As for [`send_to`](Self::send_to); `remote` is null or takes a `SOCKADDR` of the socket's family, `flags` is null or takes a
+    /// `ULONG`; both are nonpaged and stay until the IRP completes.
+    #[must_use = "the answer says whether the IRP was taken"]
+    pub unsafe fn receive_from(
+        self,
+        buffer: NonNull<sys::Buf>,
+        remote: *mut sys::SockAddr,
+        flags: *mut u32,
+        irp: NonNull<sys::Irp>,
+    ) -> sys::NtStatus {
+        let function = self.datagram().receive_from;
+        call!(function, self.as_ptr(), buffer.as_ptr(), 0, remote, null_mut(), null_mut(), flags, irp.as_ptr())
+    }
+
+    /// Asks for the socket's option `name` of `level`, or sets it; or, with [`sys::CONTROL_IOCTL`] and level 0, does an I/O control.
+    /// The IRP's `IoStatus.Information` is the number of bytes written. Source: `PFN_WSK_CONTROL_SOCKET`. `<= DISPATCH_LEVEL`.
+    ///
+    /// # Safety
+    /// The socket is open and not being closed; input and output are nonpaged, as long as they say, and stay until the IRP
+    /// completes; the module's terms for the IRP.
+    #[must_use = "the answer says whether the IRP was taken"]
+    pub unsafe fn control(
+        self,
+        kind: sys::ControlSocketType,
+        (level, name): (u32, u32),
+        (input, input_length): (*mut u8, usize),
+        (output, output_length): (*mut u8, usize),
+        irp: NonNull<sys::Irp>,
+    ) -> sys::NtStatus {
+        let (control, socket, returned) = (self.basic().control_socket, self.as_ptr(), null_mut());
+        let (input, output, irp) = (input.cast(), output.cast(), irp.as_ptr());
+        call!(control, socket, kind, name, level, input_length, input, output_length, output, returned, irp)
+    }
+
+    /// Fixes a datagram socket's remote address: what goes nowhere else goes there, and only what comes from there is received.
+    /// Source: `SIO_WSK_SET_REMOTE_ADDRESS`. `<= DISPATCH_LEVEL`.
+    ///
+    /// # Safety
+    /// A datagram socket, bound, open and not being closed; `address` as for [`bind`](Self::bind), of `length` bytes; the module's
+    /// terms for the IRP.
+    #[must_use = "the answer says whether the IRP was taken"]
+    pub unsafe fn set_remote_address(
+        self,
+        address: NonNull<sys::SockAddr>,
+        length: usize,
+        irp: NonNull<sys::Irp>,
+    ) -> sys::NtStatus {
+        let input = (address.as_ptr().cast(), length);
+        // SAFETY: the caller's promise.
+        unsafe { self.control(sys::CONTROL_IOCTL, (0, sys::SIO_WSK_SET_REMOTE_ADDRESS), input, (null_mut(), 0), irp) }
+    }
+
     /// Asks for the local address. Source: `PFN_WSK_GET_LOCAL_ADDRESS`. `<= DISPATCH_LEVEL`.
     ///
     /// # Safety
@@ -285,6 +382,7 @@ impl SocketRef {
         let function = match category {
             Category::Listen => self.listen().get_local_address,
             Category::Connection => self.connection().get_local_address,
+            Category::Datagram => self.datagram().get_local_address,
         };
         call!(function, self.as_ptr(), address.as_ptr(), irp.as_ptr())
     }

@@ -5,16 +5,19 @@
 //! - [`sys`]: `wsk.h` by hand. It compiles anywhere; a WSK provider in a Linux process speaks the same types.
 //! - [`Registration`]: registering, capturing the provider, giving both back (Windows targets only).
 //! - [`Provider`], [`SocketRef`]: the calls.
+//! - [`Callbacks`]: what WSK tells of sockets without being asked.
 //! - [`Passive`]: proof of `PASSIVE_LEVEL`.
 #![no_std]
 
 mod calls;
+mod events;
 mod irql;
 #[cfg(windows)]
 mod registration;
 pub mod sys;
 
 pub use calls::{Category, NOT_IMPLEMENTED, NameQuestion, Provider, SocketRef};
+pub use events::{Callbacks, Event, Sink};
 pub use irql::Passive;
 #[cfg(windows)]
 pub use registration::Registration;

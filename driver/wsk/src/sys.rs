@@ -92,6 +92,29 @@ pub const FLAG_NODELAY: u32 = 2;
 /// `WSK_FLAG_ABORTIVE`: a disconnect that resets.
 pub const FLAG_ABORTIVE: u32 = 1;
 
+/// `SOL_SOCKET`.
+pub const SOL_SOCKET: u32 = 0xffff;
+/// `SO_WSK_EVENT_CALLBACK`: takes a [`EventCallbackControl`].
+pub const SO_WSK_EVENT_CALLBACK: u32 = 0x4002;
+/// `WSK_EVENT_RECEIVE`.
+pub const EVENT_RECEIVE: u32 = 0x40;
+/// `WSK_EVENT_DISCONNECT`.
+pub const EVENT_DISCONNECT: u32 = 0x80;
+/// `WSK_EVENT_RECEIVE_FROM`.
+pub const EVENT_RECEIVE_FROM: u32 = 0x100;
+/// `STATUS_DATA_NOT_ACCEPTED`.
+pub const DATA_NOT_ACCEPTED: NtStatus = 0xC000_021B_u32.cast_signed();
+/// `NPI_WSK_INTERFACE_ID`.
+pub static INTERFACE_ID: Guid =
+    Guid { data1: 0x2227_e803, data2: 0x8d8b, data3: 0x11d4, data4: [0xab, 0xad, 0x00, 0x90, 0x27, 0x71, 0x9e, 0x09] };
+
+/// `SIO_WSK_QUERY_IDEAL_SEND_BACKLOG`: answers a `SIZE_T`.
+pub const SIO_WSK_QUERY_IDEAL_SEND_BACKLOG: u32 = 0x4f00_0003;
+/// `SIO_WSK_QUERY_RECEIVE_BACKLOG`: answers a `SIZE_T`.
+pub const SIO_WSK_QUERY_RECEIVE_BACKLOG: u32 = 0x4f00_0004;
+/// `SIO_WSK_SET_REMOTE_ADDRESS`.
+pub const SIO_WSK_SET_REMOTE_ADDRESS: u32 = 0x8f00_0001;
+
 /// `SOCKADDR`: a family, and what the family says follows.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -542,6 +565,27 @@ structs! {
         send_messages: SendMessagesFn = "WskSendMessages" @ 56,
     }
 }
+
+/// `WSK_CLIENT_DATAGRAM_DISPATCH`: event callback of a datagram socket. (Wine's header lacks it, and the next.)
+#[repr(C)]
+#[derive(Debug)]
+pub struct ClientDatagramDispatch {
+    /// `WskReceiveFromEvent`.
+    pub receive_from_event: ReceiveFromEventFn,
+}
+
+/// `WSK_EVENT_CALLBACK_CONTROL`: what `SO_WSK_EVENT_CALLBACK` takes.
+#[repr(C)]
+#[derive(Debug)]
+pub struct EventCallbackControl {
+    /// `NpiId`.
+    pub npi_id: *const Guid,
+    /// `EventMask`.
+    pub event_mask: u32,
+}
+
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<ClientDatagramDispatch>() == 8 && size_of::<EventCallbackControl>() == 16);
 
 macro_rules! layout {
     ($name:ident, $c_name:literal, $($field:ident = $c_field:literal),*) => {

@@ -9,7 +9,8 @@ use wskctl::{
 /// `STATUS_CANCELLED`.
 pub const STATUS_CANCELLED: NtStatus = 0xC000_0120_u32.cast_signed();
 /// The kinds that can stay pending.
-pub const PENDING_KINDS: [Kind; 4] = [Kind::Accept, Kind::Connect, Kind::Send, Kind::Receive];
+pub const PENDING_KINDS: [Kind; 7] =
+    [Kind::Accept, Kind::Connect, Kind::Send, Kind::Receive, Kind::SendTo, Kind::ReceiveFrom, Kind::Events];
 
 /// The request failed with that Winsock error.
 ///

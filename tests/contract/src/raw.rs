@@ -5,9 +5,10 @@ use wskctl::{
     Client,
     abi::{
         AF_INET, Accept, AcceptReply, Address, AddressList, AddressOf, AddressReply, AddressToName, AddressToNameReply,
-        Bind, Cleanup, Close, Connect, Guid, Ioctl, Ledger, Listen, Method, NameToAddresses, NtStatus, PendingList,
-        PendingQuery, Role, Shutdown, SocketHandle, SocketOpen, SocketReply, Startup, StartupReply, Transfer,
-        VersionReply, WinsockVersion, WsaError,
+        Bind, Cleanup, Close, Connect, Events, EventsReply, GetOption, Guid, IoControl, Ioctl, Ledger, Listen, Method,
+        NameToAddresses, NtStatus, OptionValue, PendingList, PendingQuery, ReceivedFrom, Role, SendTo, SetOption,
+        Shutdown, SocketControl, SocketHandle, SocketOpen, SocketOption, SocketReply, Startup, StartupReply, Transfer,
+        VersionReply, WinsockVersion,
     },
     device::Completion,
 };
@@ -70,6 +71,27 @@ pub fn well_formed(ioctl: Ioctl, socket: SocketHandle) -> (Vec<u8>, usize) {
         Ioctl::Accept => (bytes_of(&Accept { socket }), size_of::<AcceptReply>()),
         Ioctl::Connect => (bytes_of(&Connect { socket, address, reserved: 0 }), 0),
         Ioctl::Send | Ioctl::Receive => (bytes_of(&Transfer { socket, flags: 0, reserved: 0 }), 16),
+        Ioctl::SendTo => (bytes_of(&SendTo { socket, address, reserved: 0 }), 16),
+        Ioctl::ReceiveFrom => {
+            let input = Transfer { socket, flags: 0, reserved: 0 };
+            (bytes_of(&input), size_of::<ReceivedFrom>() + 16)
+        }
+        Ioctl::Events => {
+            let input = Events { socket, mask: Events::READ, reserved: 0 };
+            (bytes_of(&input), size_of::<EventsReply>())
+        }
+        Ioctl::GetOption => {
+            let (level, name) = SocketOption::KeepAlive.number();
+            (bytes_of(&GetOption { socket, level, name }), size_of::<OptionValue>())
+        }
+        Ioctl::SetOption => {
+            let ((level, name), length) = (SocketOption::KeepAlive.number(), SocketOption::LENGTH);
+            (bytes_of(&SetOption { socket, level, name, length, value: [1, 0, 0, 0] }), 0)
+        }
+        Ioctl::IoControl => {
+            let input = IoControl { socket, code: SocketControl::BytesToReceive as u32, reserved: 0 };
+            (bytes_of(&input), size_of::<OptionValue>())
+        }
         Ioctl::Address => {
             let input = AddressOf { socket, end: AddressOf::LOCAL, reserved: 0 };
             (bytes_of(&input), size_of::<AddressReply>())
@@ -97,8 +119,12 @@ pub fn open(role: Role) -> SocketOpen {
     SocketOpen { provider: 0, family: AF_INET, role: role as u16, protocol: 0, reserved: 0 }
 }
 
-/// What a request answers whose output buffer is too small: a struct that does not fit, or no data.
+/// How long a request's output buffer must be at least, bytes: for the struct that it answers, or the one before the data.
 #[must_use]
-pub fn too_small(ioctl: Ioctl) -> NtStatus {
-    if ioctl.method() == Method::Buffered { BUFFER_TOO_SMALL } else { WsaError::Fault.status() }
+pub fn least_output(ioctl: Ioctl) -> usize {
+    match ioctl {
+        Ioctl::ReceiveFrom => size_of::<ReceivedFrom>(),
+        _ if ioctl.method() == Method::Buffered => well_formed(ioctl, SocketHandle(0)).1,
+        _ => 0,
+    }
 }

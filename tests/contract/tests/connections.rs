@@ -82,7 +82,7 @@ fn an_address_of_another_family_is_refused_and_changes_nothing() {
 /// contract: WSA-12
 #[test]
 fn after_shutdown_and_the_peers_close_every_byte_has_arrived_at_any_amount() {
-    for (amount, pause) in [(1, 0), (100_000, 1), (8 << 20, 0), (3_000_000, 5)] {
+    for (amount, pause) in [(1, 0), (100_000, 1), (8 << 20, 0), (3_000_000, 5), (64 << 20, 0)] {
         let lab = Lab::start();
         let client = lab.started();
         let program = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -3,14 +3,14 @@
 
 use contract::{
     APPLICATION, DNS, PATIENCE, SAN, VERSION,
-    abi::{Role, WsaError},
+    abi::{Events, Role, SocketControl, SocketOption, WsaError},
     check::deregistered,
-    traffic::{any, unused_address},
+    traffic::{any, local, unused_address},
 };
 use ntlab::{Judged, NtStatus, Options, Report, Stop, low_resources};
 use std::convert::Infallible;
 use wskctl::{
-    Client, Error, Wanted,
+    Client, Error, Operation, Reply, Wanted,
     device::lab::LabProcess,
     peer::{Listener, Peer},
 };
@@ -43,16 +43,28 @@ fn life(client: &Client, peers: &Listener) -> Result<(), Error> {
         accept.wait(PATIENCE)?.socket.close()?;
     }
     drop(caller);
+    let datagrams = client.socket(APPLICATION, Role::Datagram)?;
+    datagrams.bind(local(0))?;
+    datagrams.connect(datagrams.local_address()?)?;
+    datagrams.send(b"to itself".to_vec())?;
+    datagrams.receive_from(16)?;
+    datagrams.set_option(SocketOption::SendBuffer, 100_000)?;
+    datagrams.option(SocketOption::SendBuffer)?;
+    socket.control(SocketControl::BytesToReceive)?;
+    let events = [socket.begin_events(Events::CLOSE), datagrams.begin_events(Events::READ)];
     client.ledger()?;
     started.cleanup()?;
-    for mut receive in receives {
-        match receive.wait(PATIENCE) {
-            Err(error) if error.winsock() == Some(WsaError::OperationAborted) => {}
-            Err(error) => return Err(error),
-            Ok(_) => return Err(Error::unexpected("a receive at the last cleanup", "it succeeded")),
-        }
+    receives.into_iter().try_for_each(ended)?;
+    events.into_iter().try_for_each(ended)
+}
+
+/// What was pending at the last cleanup was cancelled by it.
+fn ended<R: Reply>(mut operation: Operation<R>) -> Result<(), Error> {
+    match operation.wait(PATIENCE) {
+        Err(error) if error.winsock() == Some(WsaError::OperationAborted) => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(Error::unexpected("a request that was pending at the last cleanup", "it succeeded")),
     }
-    Ok(())
 }
 
 /// A life, and what was wrong with it besides the rules.

@@ -157,6 +157,24 @@ fn a_request_in_the_wrong_state_or_on_the_wrong_kind_of_socket_says_which() {
 
 /// contract: CARD-2
 #[test]
+fn a_connection_sends_nothing_at_once_and_does_not_receive_into_no_buffer() {
+    let lab = Lab::start();
+    let client = lab.started();
+    let mut connection = connected(&client, APPLICATION);
+    assert_eq!(connection.socket.send(Vec::new()).unwrap().bytes, 0);
+    fails(connection.socket.receive(0), WsaError::Invalid);
+    connection.socket.send(b"all there is".to_vec()).unwrap();
+    assert_eq!(connection.peer.receive(12).unwrap(), b"all there is");
+    fails(bound(&client, APPLICATION).send(Vec::new()), WsaError::NotConnected);
+    let (listener, _) = listening(&client, APPLICATION);
+    fails(listener.send(Vec::new()), WsaError::NotSupported);
+    fails(listener.receive(0), WsaError::NotSupported);
+    connection.socket.shutdown().unwrap();
+    fails(connection.socket.send(Vec::new()), WsaError::Shutdown);
+}
+
+/// contract: CARD-2
+#[test]
 fn several_accepts_wait_at_once_and_each_takes_one_connection() {
     let lab = Lab::start();
     let client = lab.started();

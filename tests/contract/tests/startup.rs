@@ -131,7 +131,7 @@ fn startup_describes_what_serves_the_provider() {
     let text = std::str::from_utf8(&reply.description).unwrap().trim_end_matches('\0');
     assert!(text.starts_with("wskclient"), "{text:?}");
     assert!(reply.max_sockets > 0);
-    assert_eq!(reply.max_datagram, 0, "datagrams are not served");
+    assert_eq!(reply.max_datagram, contract::abi::MAX_DATAGRAM);
     assert_eq!((reply.entry.id, reply.entry.name), (0, [0; 32]), "an application startup has no catalog entry");
 }
 

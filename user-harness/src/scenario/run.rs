@@ -460,7 +460,7 @@ fn default_address(named: &Named) -> Result<Address, String> {
     let v6 = named.family == AF_INET6;
     let port = match named.role {
         Role::Listen => free_port().map_err(|error| error.to_string())?,
-        Role::Connection => 0,
+        Role::Connection | Role::Datagram => 0,
     };
     Ok(match (named.role, v6) {
         (Role::Listen, false) => Address::v4([127, 0, 0, 1], port),

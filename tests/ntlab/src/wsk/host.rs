@@ -5,7 +5,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
@@ -194,7 +194,8 @@ impl Host {
     pub unsafe fn receive_from(&self, segments: &[Segment]) -> io::Result<(usize, SocketAddr, bool)> {
         // SAFETY: the caller vouches for the memory.
         let mut slices = unsafe { writable(segments, 0, usize::MAX) };
-        let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        // The host writes no more of the sender's address than this one's length: as long as any.
+        let nowhere = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
         retry(|| {
             let mut sender = SockAddr::from(nowhere);
             let mut message = MsgHdrMut::new().with_addr(&mut sender).with_buffers(&mut slices);

@@ -1,0 +1,119 @@
+//! What a client may hold: much, and not more; other clients do not notice.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+use contract::{
+    APPLICATION, Lab, PATIENCE,
+    abi::{Kind, Role, WsaError},
+    check::{cancelled, deregistered, fails},
+    eventually,
+    traffic::{connected, listening, local},
+};
+use std::time::Duration;
+use wskctl::{Client, Operation, Socket, device::Completion};
+
+/// Longer than anything in here takes on a busy machine.
+const LONG: Duration = Duration::from_secs(120);
+
+/// A connection through which another client can still do everything.
+fn does_not_notice(other: &Client) {
+    let mut connection = connected(other, APPLICATION);
+    connection.socket.send(b"unhurt".to_vec()).unwrap();
+    assert_eq!(connection.peer.receive(6).unwrap(), b"unhurt");
+    let mut receive = connection.socket.begin_receive(1 << 20);
+    connection.peer.send(b"by it").unwrap();
+    assert_eq!(receive.wait(PATIENCE).unwrap(), b"by it");
+    connection.socket.close().unwrap();
+}
+
+/// contract: X-6
+#[test]
+fn a_client_has_as_many_sockets_as_the_startup_says_and_then_wsaemfile() {
+    let lab = Lab::start();
+    let (client, other) = (lab.client().with_patience(LONG), lab.started());
+    let startup = contract::startup(&client, APPLICATION);
+    let most = startup.reply().max_sockets as usize;
+    let mut sockets: Vec<Socket> = (0..most).map(|_| client.socket(APPLICATION, Role::Connection).unwrap()).collect();
+    for _ in 0..3 {
+        fails(client.socket(APPLICATION, Role::Connection).map(drop), WsaError::TooManySockets);
+        fails(client.socket(APPLICATION, Role::Datagram).map(drop), WsaError::TooManySockets);
+    }
+    does_not_notice(&other);
+    sockets.pop().unwrap().close().unwrap();
+    sockets.push(client.socket(APPLICATION, Role::Connection).unwrap());
+    fails(client.socket(APPLICATION, Role::Connection).map(drop), WsaError::TooManySockets);
+    assert_eq!(client.ledger().unwrap().sockets.open as usize, most);
+    startup.cleanup().unwrap();
+}
+
+/// contract: X-6
+#[test]
+fn a_client_locks_a_gibibyte_of_buffers_and_then_gets_wsaenobufs() {
+    const GIBIBYTE: usize = 1 << 30;
+    let lab = Lab::start();
+    let (client, other) = (lab.started(), lab.started());
+    let connection = connected(&client, APPLICATION);
+    fails(connection.socket.receive(GIBIBYTE + 1), WsaError::NoBuffers);
+    let large = connection.socket.begin_receive(GIBIBYTE - 10);
+    fails(connection.socket.receive(11), WsaError::NoBuffers);
+    fails(connection.socket.send(vec![0; 11]), WsaError::NoBuffers);
+    let small = connection.socket.begin_receive(10);
+    does_not_notice(&other);
+    let tally = client.ledger().unwrap().tally(Kind::Receive);
+    assert_eq!((tally.taken, tally.pending()), (2, 2), "what is refused counts nowhere");
+    large.cancel();
+    cancelled(large);
+    connection.socket.send(vec![0; 11]).expect("what a request locked is given back when it completes");
+    client.cleanup(APPLICATION).unwrap();
+    cancelled(small);
+}
+
+/// contract: X-6
+#[test]
+fn a_client_has_262144_requests_pending_and_then_gets_wsaenobufs() {
+    const MOST: usize = 262_144;
+    let lab = Lab::start();
+    let (client, other) = (lab.started().with_patience(LONG), lab.started());
+    let (listener, _) = listening(&client, APPLICATION);
+    let accepts: Vec<_> = (0..MOST).map(|_| listener.begin_accept()).collect();
+    fails(listener.accept().map(drop), WsaError::NoBuffers);
+    fails(client.socket(APPLICATION, Role::Connection).map(drop), WsaError::NoBuffers);
+    does_not_notice(&other);
+    assert_eq!(client.ledger().unwrap().tally(Kind::Accept).pending(), MOST as u64);
+    // What gives something back is never refused.
+    listener.close().unwrap();
+    for mut accept in accepts {
+        assert!(accept.completion(LONG).is_ok());
+    }
+    client.socket(APPLICATION, Role::Connection).expect("requests are given back when they complete");
+}
+
+/// contract: X-6
+#[test]
+fn ten_thousand_sockets_with_a_hundred_thousand_requests_work_and_end_at_the_last_cleanup() {
+    const SOCKETS: usize = 10_000;
+    const EACH: usize = 10;
+    let lab = Lab::start();
+    let client = lab.started().with_patience(LONG);
+    let sockets: Vec<_> = (0..SOCKETS)
+        .map(|_| {
+            let socket = client.socket(APPLICATION, Role::Datagram).unwrap();
+            socket.bind(local(0)).unwrap();
+            socket
+        })
+        .collect();
+    let mut receives: Vec<Operation<Completion>> =
+        sockets.iter().flat_map(|socket| (0..EACH).map(|_| socket.begin_receive(16).untyped())).collect();
+    let ledger = client.ledger().unwrap();
+    assert_eq!((ledger.sockets.open as usize, ledger.tally(Kind::Receive).pending()), (SOCKETS, 100_000));
+    for (index, socket) in sockets.iter().enumerate().step_by(1000) {
+        socket.send_to(b"works".to_vec(), socket.local_address().unwrap()).unwrap();
+        let completion = receives[index * EACH].completion(PATIENCE).unwrap();
+        assert_eq!((completion.status, &completion.buffer[..completion.information]), (0, &b"works"[..]));
+    }
+    let mut cleanup = client.begin_cleanup(APPLICATION);
+    cleanup.wait(LONG).unwrap();
+    let taken = receives.iter().enumerate().filter(|(index, _)| index % (1000 * EACH) == 0).count();
+    assert_eq!(client.ledger().unwrap().tally(Kind::Receive).cancelled, (SOCKETS * EACH - taken) as u64);
+    eventually("everything is given back", || client.ledger().unwrap().driver_sockets == 0);
+    deregistered(&client);
+}
