@@ -18,6 +18,7 @@ faults! {
     bad_mdl breaks "BadMdl";
     bad_object breaks "BadObject";
     bug_check breaks "BugCheck";
+    cancel_not_checked breaks "CancelNotChecked";
     cancel_routine_set_at_completion breaks "CancelRoutineSetAtCompletion";
     cancel_spin_lock_not_released breaks "CancelSpinLockNotReleased";
     completed_with_pending_status breaks "CompletedWithPendingStatus";
@@ -45,6 +46,7 @@ faults! {
     lock_order breaks "LockOrder";
     marked_not_returned breaks "MarkedNotReturned";
     no_stack_location breaks "NoStackLocation";
+    paged_at_dispatch breaks "PagedAtDispatch";
     paged_object breaks "PagedObject";
     pending_returned_not_marked breaks "PendingReturnedNotMarked";
     pool_leak breaks "PoolLeak";

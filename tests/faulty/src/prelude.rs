@@ -85,9 +85,12 @@ unsafe extern "C" {
     pub safe fn IoFreeIrp(irp: *mut IRP);
     pub safe fn IoReuseIrp(irp: *mut IRP, status: NTSTATUS);
     pub safe fn IoReleaseCancelSpinLock(irql: u8);
+    pub safe fn IoCancelIrp(irp: *mut IRP) -> u8;
     pub safe fn IoAllocateMdl(address: *mut u8, length: u32, secondary: u8, charge: u8, irp: *mut IRP) -> *mut MDL;
     pub safe fn IoFreeMdl(mdl: *mut MDL);
     pub safe fn MmBuildMdlForNonPagedPool(mdl: *mut MDL);
+    pub safe fn MmProbeAndLockPages(mdl: *mut MDL, mode: i8, operation: i32);
+    pub safe fn MmUnlockPages(mdl: *mut MDL);
     pub safe fn ExAllocatePool2(flags: u64, size: usize, tag: u32) -> *mut u8;
     pub safe fn ExAllocatePoolWithTag(kind: u32, size: usize, tag: u32) -> *mut u8;
     pub safe fn ExFreePool(block: *mut u8);

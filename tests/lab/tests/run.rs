@@ -218,6 +218,14 @@ fn a_driver_that_hangs_in_unload_is_stopped() {
 }
 
 #[test]
+fn code_in_a_page_section_does_not_run_at_dispatch_level() {
+    let Some(driver) = compile("paged_code", &[]) else { return };
+    let (code, text) = run(&driver, &[]);
+    assert_eq!(code, 0, "{text}");
+    fails("paged_code", &["-DRAISES"], &[], 1, &["PagedAtDispatch", "in a PAGE section"]);
+}
+
+#[test]
 fn a_leak_is_told_with_its_tag() {
     fails("leaks", &[], &[], 1, &["PoolLeak", "'Leak'", "100 bytes"]);
 }

@@ -289,6 +289,7 @@ impl Shared {
     fn remove(&self, machine: &Inner) -> Result<(), Stopped> {
         if let Some(image) = &self.image {
             machine.forget_image(image.region.base());
+            image.pageable.iter().for_each(|&(start, ..)| machine.paged.remove(start));
             image.unmap();
         }
         match self.object.lock().take() {

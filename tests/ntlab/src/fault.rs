@@ -88,8 +88,25 @@ fn redirect(context: &mut ucontext_t, rsp: usize, routine: extern "C" fn() -> !)
     set_register(context, libc::REG_EFL, flags);
 }
 
+/// Whether the fault was one of pageable memory that the thread may touch: it goes on.
+fn resolves(signal: c_int, info: *mut siginfo_t, context: *mut c_void) -> bool {
+    // SAFETY: null, or the machine for which this thread runs, which outlives that.
+    let machine = unsafe { this().machine.get().as_ref() };
+    let Some(machine) = machine.filter(|_| signal == libc::SIGSEGV) else { return false };
+    // SAFETY: the kernel passes valid information.
+    let info = unsafe { &*info };
+    // SAFETY: `si_addr` is there for this signal.
+    let address = unsafe { info.si_addr() } as usize;
+    // SAFETY: the kernel passes a valid context to an SA_SIGINFO handler.
+    let writes = register(unsafe { &*context.cast::<ucontext_t>() }, libc::REG_ERR) & 2 != 0;
+    machine.resolves_fault(address, writes)
+}
+
 extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let frame = this().frame.get();
+    if !frame.is_null() && resolves(signal, info, context) {
+        return;
+    }
     if frame.is_null() {
         // Not ours: as it was before, and again.
         if let Some(index) = SIGNALS.iter().position(|&known| known == signal) {
@@ -153,7 +170,11 @@ extern "C" fn landing() -> ! {
         format!("{}, called by {}", thread.last_call(), machine.describe_code(thread.caller.get()))
     };
     if fault.signal == libc::SIGSEGV || fault.signal == libc::SIGBUS {
-        let verb = if fault.write { "write to" } else { "read of" };
+        let verb = match fault.write {
+            true => "write to",
+            false if fault.address == fault.code => "execution of",
+            false => "read of",
+        };
         let (rule, what, history) = machine.describe_fault(fault.address);
         rules::violate(rule, format!("{verb} {:#x} by {code}: {what}", fault.address), history);
     }

@@ -23,8 +23,16 @@ pub(crate) fn raise(to: u8) -> u8 {
     if to < before || to > HIGH {
         rules::violate(&rules::IRQL_CHANGE, format!("the IRQL was to be raised from {before} to {to}"), Vec::new());
     }
-    this().irql.set(to);
+    set(to);
     before
+}
+
+/// Sets the IRQL of the calling thread. Pageable memory goes with the raise to `DISPATCH_LEVEL`.
+pub(crate) fn set(to: u8) {
+    let before = this().irql.replace(to);
+    if before < DISPATCH && to >= DISPATCH && !this().machine.get().is_null() {
+        crate::machine::current().paged.close();
+    }
 }
 
 /// Lowers the IRQL.

@@ -36,6 +36,7 @@ mod machine;
 mod mdl;
 mod memory;
 mod objects;
+mod paged;
 mod pool;
 mod process;
 mod report;

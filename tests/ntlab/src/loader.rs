@@ -7,6 +7,7 @@ use object::pe;
 use object::read::pe::{ImageNtHeaders, ImageOptionalHeader, ImageThunkData, PeFile64};
 
 use crate::memory::{Access, Region, whole_pages};
+use crate::nt::PAGE_SIZE;
 use crate::{documented, exports};
 
 /// Why an image cannot be loaded.
@@ -36,6 +37,8 @@ pub(crate) struct Image {
     pub(crate) entry: usize,
     /// The function table (`.pdata`), as (address, length).
     pub(crate) functions: (usize, usize),
+    /// Sections that may be paged out, as (address, length, access).
+    pub(crate) pageable: Vec<(usize, usize, Access)>,
     /// Sections that are discarded after initialization, as (address, length).
     discardable: Vec<(usize, usize)>,
 }
@@ -77,7 +80,7 @@ impl Image {
         if !newer.is_empty() {
             return Err(LoadError::TooNew(name.to_owned(), windows, newer));
         }
-        let discardable = protect(file, &region);
+        let (discardable, pageable) = protect(file, &region);
         let entry = optional.address_of_entry_point() as usize;
         if entry == 0 || entry >= region.size() {
             return Err(bad(&format!("its entry point ({entry:#x}) lies outside of the image")));
@@ -88,7 +91,7 @@ impl Image {
         let (start, length) = (table.0 as usize, table.1 as usize);
         let inside = start.checked_add(length).is_some_and(|end| end <= region.size());
         let functions = if inside { (base + start, length / 12 * 12) } else { (0, 0) };
-        Ok(Self { region, name: name.to_owned(), path: path.to_owned(), entry, functions, discardable })
+        Ok(Self { region, name: name.to_owned(), path: path.to_owned(), entry, functions, pageable, discardable })
     }
 
     /// Drops the sections that are only needed by `DriverEntry`.
@@ -202,9 +205,13 @@ fn is_module(wanted: &str, has: &str) -> bool {
         || (wanted.eq_ignore_ascii_case("hal.dll") && has.eq_ignore_ascii_case("ntoskrnl.exe"))
 }
 
-/// Gives each section its protection and returns the discardable ones.
-fn protect(file: &PeFile64, region: &Region) -> Vec<(usize, usize)> {
-    let mut discardable = Vec::new();
+/// Sections as (address, length), and with what may be done with them.
+type Discardable = Vec<(usize, usize)>;
+type Pageable = Vec<(usize, usize, Access)>;
+
+/// Gives each section its protection and returns the discardable and the pageable ones.
+fn protect(file: &PeFile64, region: &Region) -> (Discardable, Pageable) {
+    let (mut discardable, mut pageable) = (Vec::new(), Vec::new());
     region.protect(region.base(), region.size(), Access::Read);
     for section in file.section_table().iter() {
         let flags = section.characteristics.get(LE);
@@ -219,7 +226,9 @@ fn protect(file: &PeFile64, region: &Region) -> Vec<(usize, usize)> {
         region.protect(start, length, access);
         if flags & pe::IMAGE_SCN_MEM_DISCARDABLE != 0 {
             discardable.push((start, length));
+        } else if section.name.starts_with(b"PAGE") && start.is_multiple_of(PAGE_SIZE) && length != 0 {
+            pageable.push((start, length, access));
         }
     }
-    discardable
+    (discardable, pageable)
 }

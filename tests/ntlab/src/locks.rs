@@ -84,7 +84,7 @@ pub(crate) fn acquire(lock: &KSPIN_LOCK, kind: LockKind) -> Result<u8, Stopped> 
         );
         return Err(rules::record(&rules::LOCK_ORDER, message, Vec::new()));
     }
-    thread.irql.set(before.max(irql::DISPATCH));
+    irql::set(before.max(irql::DISPATCH));
     spin(&machine, lock)?;
     thread.held[count].set(Some(held));
     thread.held_count.set(count + 1);

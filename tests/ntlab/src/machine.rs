@@ -15,7 +15,7 @@ use crate::rules::{Rule, Violation};
 use crate::thread::this;
 use crate::unwind::{Code, Stacks};
 use crate::{
-    device, dispatcher, driver, etw, fault, irp, locks, nt, objects, pool, process, rules, services, symbols,
+    device, dispatcher, driver, etw, fault, irp, locks, nt, objects, paged, pool, process, rules, services, symbols,
     system_thread, timer, watchdog, work, wsk,
 };
 
@@ -28,6 +28,9 @@ pub struct Options {
     pub hang: Duration,
     /// Whether pool blocks end against inaccessible pages, as long as there are few enough of them.
     pub special_pool: bool,
+    /// How many blocks may have such pages at once: each costs the host two mappings, of which a process has `vm.max_map_count`. Further
+    /// ones are checked by patterns, at free and at reuse; the report counts them.
+    pub special_blocks: usize,
     /// The allocation (of pool, an IRP, an MDL, a work item), counted from 0, that fails.
     pub fail_allocation: Option<u64>,
     /// What goes differently than usual, from the seed.
@@ -45,6 +48,7 @@ impl Default for Options {
             seed: 0,
             hang: Duration::from_secs(30),
             special_pool: true,
+            special_blocks: 12_000,
             fail_allocation: None,
             chaos: Chaos::default(),
             windows: WINDOWS_10_2004,
@@ -91,6 +95,7 @@ pub(crate) struct Inner {
     drivers: Mutex<Vec<Arc<driver::Shared>>>,
     pub(crate) irps: irp::Slab,
     pub(crate) pool: pool::Pool,
+    pub(crate) paged: paged::Paged,
     pub(crate) cancel_lock: nt::KSPIN_LOCK,
     pub(crate) lock_order: locks::Order,
     pub(crate) dispatcher: dispatcher::Dispatcher,
@@ -164,6 +169,7 @@ impl Machine {
             drivers: Mutex::default(),
             irps: irp::Slab::new(),
             pool: pool::Pool::new(),
+            paged: paged::Paged::default(),
             cancel_lock: AtomicUsize::new(0),
             lock_order: locks::Order::default(),
             dispatcher: dispatcher::Dispatcher::default(),
@@ -320,6 +326,9 @@ impl Inner {
             && let Some(slot) = self.images.iter().find(|slot| slot.is_free())
         {
             slot.set(image.region.base(), image.region.size(), image.functions);
+            for &(start, length, access) in &image.pageable {
+                self.paged.add(start, length, access);
+            }
         }
         self.drivers.lock().push(Arc::clone(driver));
     }
@@ -366,7 +375,7 @@ impl Inner {
 
     /// What a fault at `address` hit: the rule, a description, a history.
     pub(crate) fn describe_fault(&self, address: usize) -> (&'static Rule, String, Vec<String>) {
-        if let Some(found) = self.pool.describe_fault(address) {
+        if let Some(found) = self.describe_paged(address).or_else(|| self.pool.describe_fault(address)) {
             return found;
         }
         if let Some(irp) = self.irps.slot_around(address) {

@@ -152,6 +152,7 @@ extern "win64" fn probe_and_lock(mdl: &MDL, _mode: i8, operation: i32) {
             unsafe { (page as *mut u8).write_volatile(byte) };
         }
     }
+    machine.paged.lock(start, end - start, true);
     mdl.MdlFlags.set(flags(mdl) | MDL_PAGES_LOCKED);
 }
 
@@ -162,6 +163,7 @@ extern "win64" fn unlock(mdl: &MDL) {
     if machine::current().pool.look_up(std::ptr::from_ref(mdl) as usize).is_some_and(|found| found.kind.internal) {
         bad(mdl, "MmUnlockPages on an MDL of the I/O manager");
     }
+    machine::current().paged.lock(mdl.virtual_address() as usize, mdl.ByteCount.get() as usize, false);
     mdl.MdlFlags.set(flags(mdl) & !(MDL_PAGES_LOCKED | MDL_MAPPED_TO_SYSTEM_VA));
 }
 

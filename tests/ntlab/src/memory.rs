@@ -18,7 +18,7 @@ pub(crate) enum Access {
 }
 
 impl Access {
-    const fn bits(self) -> i32 {
+    pub(crate) const fn bits(self) -> i32 {
         match self {
             Self::None => libc::PROT_NONE,
             Self::Read => libc::PROT_READ,

@@ -18,6 +18,8 @@ pub struct Report {
     pub irps: u64,
     /// Pool blocks, IRPs, MDLs and other things that drivers asked for; each could be made to fail.
     pub allocations: u64,
+    /// Pool blocks that had no pages of their own because there were too many ([`Options::special_blocks`](crate::Options)).
+    pub patterned: u64,
     /// Where the allocation that was to fail was asked for, the innermost function first; none if it was not reached.
     pub failed_allocation: Option<Vec<String>>,
     /// The most stack that a driver was seen to use in one call, in bytes.
@@ -53,6 +55,9 @@ impl fmt::Display for Report {
             self.duration.as_secs_f64(),
             self.seed
         )?;
+        if self.patterned != 0 {
+            writeln!(f, "{} pool blocks had no pages of their own: overruns of those show late", self.patterned)?;
+        }
         self.violations.iter().try_for_each(|violation| write!(f, "{violation}"))
     }
 }
@@ -87,6 +92,7 @@ impl Machine {
             leaks,
             irps: inner.irps.total(),
             allocations: inner.allocations(),
+            patterned: inner.pool.patterned(),
             failed_allocation: inner.failed_allocation(),
             stack: inner.deepest_stack(),
             events: inner.etw.events(),

@@ -167,6 +167,8 @@ rules! {
         "An IRP is not touched after its completion or release.", "Copy what is needed out of it first.";
     CANCEL_LOCK_NOT_RELEASED = "CancelSpinLockNotReleased" / Some("CancelSpinLock, CancelSpinLockRelease"),
         "A cancel routine releases the cancel spin lock.", "Call IoReleaseCancelSpinLock(Irp->CancelIrql) in it.";
+    CANCEL_NOT_CHECKED = "CancelNotChecked" / Some("IrpCancelField"),
+        "Who sets a cancel routine looks at Irp->Cancel afterwards: what was cancelled before is not left pending.", "If Cancel is set and IoSetCancelRoutine(NULL) returns the routine, complete the IRP as cancelled.";
     IRQL_AT_RETURN = "IrqlAtReturn" / Some("IrqlReturn, IRQL_UNEXPECTED_VALUE (0xC8)"),
         "A routine returns at the IRQL it was called at.", "Restore what was saved.";
     IRQL_CHANGE = "IrqlChange" / Some("IRQL_NOT_GREATER_OR_EQUAL (0x09), IRQL_NOT_LESS_OR_EQUAL (0x0A)"),
@@ -207,6 +209,8 @@ rules! {
         "Dispatch routines return, requests can be cancelled, unload ends.", "Nothing waits in a dispatch routine; every wait is bounded or abortable.";
     BAD_OBJECT = "BadObject" / Some("INVALID_KERNEL_HANDLE (0x93), REFERENCE_BY_POINTER (0x18)"),
         "Objects and handles given to the kernel exist, and are of the type that the routine takes.", "Pair references, and do not use an object after the last one.";
+    PAGED_AT_DISPATCH = "PagedAtDispatch" / Some("Force IRQL checking: IRQL_NOT_LESS_OR_EQUAL (0x0A), DRIVER_IRQL_NOT_LESS_OR_EQUAL (0xD1)"),
+        "Paged pool and PAGE sections are touched below DISPATCH_LEVEL only.", "Keep what is needed at raised IRQL in nonpaged pool or sections, or lock it with an MDL.";
     PAGED_OBJECT = "PagedObject" / Some("KeInitializeEvent: storage must be resident"),
         "Dispatcher objects, spin locks, timers and DPCs are in nonpaged memory.", "Allocate with POOL_FLAG_NON_PAGED.";
     BAD_MDL = "BadMdl" / Some("DRIVER_VERIFIER_DETECTED_VIOLATION (0xC4) 0xB0 to 0xB9"),

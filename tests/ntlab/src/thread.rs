@@ -66,6 +66,8 @@ pub(crate) struct Thread {
     pub(crate) object: Cell<PVOID>,
     /// The process (`PEPROCESS`) whose context the thread runs in; null for the System process.
     pub(crate) process: Cell<PVOID>,
+    /// Whether the lab looks at a driver's memory for a report, whatever the IRQL.
+    pub(crate) inspects: Cell<bool>,
     /// What the thread is for; threads of the same name are told apart by their order.
     pub(crate) name: Cell<&'static str>,
     /// The thread's random source, and the number of the machine that it is for.
@@ -139,6 +141,7 @@ impl Thread {
             call_count: Cell::new(0),
             object: Cell::new(null_mut()),
             process: Cell::new(null_mut()),
+            inspects: Cell::new(false),
             name: Cell::new("caller"),
             random: Cell::new((0, 0)),
             shared: Cell::new(null()),

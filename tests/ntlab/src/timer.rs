@@ -175,7 +175,7 @@ impl Inner {
             dpc.SystemArgument1.get() as usize,
             dpc.SystemArgument2.get() as usize,
         ];
-        this().irql.set(irql::DISPATCH);
+        irql::set(irql::DISPATCH);
         let result = self.bounded("a DPC routine", || call::driver("a DPC routine", routine, &arguments));
         this().irql.set(irql::PASSIVE);
         result.map(|_| ())

@@ -142,12 +142,14 @@ impl Inner {
         let mut state = State { registers: [0; 16], low: stack, high: thread.stack_end() };
         state.registers[Register::RSP as usize] = stack as u64;
         state.registers[Register::RBP as usize] = base as u64;
+        let before = thread.inspects.replace(true);
         while frames.count < MOST {
             let Some(code) = self.code_of(instruction) else { break };
             frames.push(instruction);
             let Some(caller) = code.step(&mut state, instruction) else { break };
             instruction = caller;
         }
+        thread.inspects.set(before);
         frames
     }
 }

@@ -47,6 +47,20 @@ fn use_pool() {
     MmBuildMdlForNonPagedPool(mdl);
     IoFreeMdl(mdl);
     ExFreePoolWithTag(block, TAG);
+    let paged = ExAllocatePool2(PAGED, 64, TAG);
+    poke(paged);
+    let before = KfRaiseIrql(DISPATCH_LEVEL);
+    KeLowerIrql(before);
+    // It may have been paged out meanwhile; now it comes back, and stays while it is locked.
+    poke(paged);
+    let mdl = IoAllocateMdl(paged, 64, 0, 0, null_mut());
+    MmProbeAndLockPages(mdl, 0, 2);
+    let before = KfRaiseIrql(DISPATCH_LEVEL);
+    poke(paged);
+    KeLowerIrql(before);
+    MmUnlockPages(mdl);
+    IoFreeMdl(mdl);
+    ExFreePool(paged);
 }
 
 /// Sends an IRP of the driver's own, twice.

@@ -3,6 +3,7 @@
 //! Models "Canceling IRPs" and "Using the System's Cancel Spin Lock".
 
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::{Header, header};
 use crate::call::{self, Stopped};
@@ -18,6 +19,18 @@ pub(crate) fn set_cancel_routine(irp: *mut IRP, routine: usize) -> usize {
     unsafe { &*irp }.CancelRoutine.swap(routine, Ordering::AcqRel)
 }
 
+/// Whether an IRP that was cancelled before has a cancel routine, and keeps it: who has just set it may be about to look at `Cancel`.
+fn keeps_routine(body: &IRP) -> bool {
+    let (since, machine) = (Instant::now(), machine::current());
+    while body.CancelRoutine.load(Ordering::Acquire) != 0 {
+        if since.elapsed() > machine.options.hang / 4 {
+            return true;
+        }
+        std::thread::yield_now();
+    }
+    false
+}
+
 /// `IoCancelIrp`: true when the IRP had a cancel routine, which has run.
 pub(crate) fn cancel(irp: *mut IRP) -> Result<bool, Stopped> {
     let saved = locks::acquire_cancel()?;
@@ -26,7 +39,13 @@ pub(crate) fn cancel(irp: *mut IRP) -> Result<bool, Stopped> {
     if let Some(header) = header(irp) {
         header.note("IoCancelIrp by", this().caller.get());
     }
-    body.Cancel.store(1, Ordering::SeqCst);
+    if body.Cancel.swap(1, Ordering::SeqCst) != 0 && keeps_routine(body) {
+        return Err(rules::record(
+            &rules::CANCEL_NOT_CHECKED,
+            "the IRP was cancelled before its driver set a cancel routine, and stays pending",
+            header(irp).map_or_else(Vec::new, Header::history),
+        ));
+    }
     let routine = body.CancelRoutine.swap(0, Ordering::AcqRel);
     if routine == 0 {
         locks::release_cancel(saved)?;

@@ -9,11 +9,13 @@ mod slab;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
 use crate::call::Stopped;
+use crate::irql;
 use crate::machine::{self, Inner};
 use crate::memory::{Access, Region};
 use crate::nt::{PAGE_SIZE, PVOID};
@@ -24,8 +26,8 @@ pub(crate) use exports::exports;
 
 /// Addresses for blocks with pages of their own.
 const SPACE: usize = 16 << 30;
-/// Blocks with pages of their own in the whole process: each costs the host two mappings, of which it has 65,530.
-const MOST_SPECIAL: usize = 20_000;
+/// Mappings that the rest of the process may need.
+const OTHER_MAPPINGS: usize = 10_000;
 /// Blocks larger than this always get pages of their own.
 const LARGE: usize = PAGE_SIZE;
 /// Alignment of pool blocks on x64.
@@ -37,7 +39,17 @@ const GARBAGE: u8 = 0xcd;
 /// Bytes before a block that are checked.
 const BEFORE: usize = 64;
 
+/// Blocks with pages of their own in the whole process.
 static SPECIAL: AtomicUsize = AtomicUsize::new(0);
+
+/// How many of them there may be: each costs the host two mappings, of which it has `vm.max_map_count` (usually 65,530).
+fn most_special() -> usize {
+    static MOST: OnceLock<usize> = OnceLock::new();
+    *MOST.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
+        text.trim().parse().unwrap_or(65_530_usize).saturating_sub(OTHER_MAPPINGS) / 2
+    })
+}
 
 /// How a block is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -157,6 +169,10 @@ pub(crate) struct Pool {
     records: Region,
     free: Mutex<Free>,
     slab: slab::Slab,
+    /// Live blocks with pages of their own.
+    special: AtomicUsize,
+    /// Blocks that had none because there were too many.
+    patterned: AtomicU64,
 }
 
 impl Pool {
@@ -166,6 +182,8 @@ impl Pool {
             records: Region::map(SPACE / PAGE_SIZE * RECORD_SIZE, Access::ReadWrite).expect("addresses for pool"),
             free: Mutex::default(),
             slab: slab::Slab::new(),
+            special: AtomicUsize::new(0),
+            patterned: AtomicU64::new(0),
         }
     }
 
@@ -199,7 +217,13 @@ impl Pool {
 
     /// A block, or null.
     pub(crate) fn allocate(&self, size: usize, tag: u32, kind: Kind) -> PVOID {
-        let special = machine::current().options.special_pool && SPECIAL.load(Ordering::Relaxed) < MOST_SPECIAL;
+        let options = &machine::current().options;
+        let special = options.special_pool
+            && self.special.load(Ordering::Relaxed) < options.special_blocks
+            && SPECIAL.load(Ordering::Relaxed) < most_special();
+        if options.special_pool && !special && size <= LARGE {
+            self.patterned.fetch_add(1, Ordering::Relaxed);
+        }
         let address = if special || size > LARGE { self.allocate_special(size, tag, kind) } else { None };
         let Some(address) = address.or_else(|| self.slab.allocate(size, tag, kind)) else {
             return std::ptr::null_mut();
@@ -223,6 +247,7 @@ impl Pool {
             }
         };
         SPECIAL.fetch_add(1, Ordering::Relaxed);
+        self.special.fetch_add(1, Ordering::Relaxed);
         let start = self.space.base() + first * PAGE_SIZE;
         self.space.protect(start, pages * PAGE_SIZE, Access::ReadWrite);
         // Whole pages begin at a page; all else ends at one, as near as alignment allows.
@@ -232,6 +257,9 @@ impl Pool {
             self.record(first + page).back.store(u32::try_from(page).unwrap_or(0), Ordering::Relaxed);
         }
         self.record(first).born(address, size, tag, kind);
+        if kind.paged {
+            machine::current().paged.add(start, pages * PAGE_SIZE, Access::ReadWrite);
+        }
         Some(address)
     }
 
@@ -250,6 +278,10 @@ impl Pool {
         {
             let message = format!("freed with the tag {}", tag_text(tag));
             return Err(rules::record(&rules::BAD_FREE, message, block.history()));
+        }
+        if block.kind.get().paged && irql::current() > irql::APC {
+            let message = format!("paged pool is freed at IRQL {}", irql::current());
+            return Err(rules::record(&rules::IRQL_TOO_HIGH, message, block.history()));
         }
         if let Some(what) = machine::current().active_in(address, block.size.get()) {
             return Err(rules::record(&rules::TIMER_FREED, format!("freed with {what} in it"), block.history()));
@@ -281,8 +313,12 @@ impl Pool {
             let message = format!("written at offset {offset:#x} of a block of {size:#x} bytes");
             return Err(rules::record(&rules::POOL_OVERRUN, message, block.history()));
         }
+        if block.kind.get().paged {
+            machine::current().paged.remove(start);
+        }
         self.space.discard(start, pages * PAGE_SIZE);
         SPECIAL.fetch_sub(1, Ordering::Relaxed);
+        self.special.fetch_sub(1, Ordering::Relaxed);
         self.free.lock().runs.entry(pages).or_default().push_back((start - self.space.base()) / PAGE_SIZE);
         Ok(())
     }
@@ -330,6 +366,11 @@ impl Pool {
         (blocks, bytes)
     }
 
+    /// How many blocks had to do without pages of their own.
+    pub(crate) fn patterned(&self) -> u64 {
+        self.patterned.load(Ordering::Relaxed)
+    }
+
     /// What an access to `address` hit, if it is pool.
     pub(crate) fn describe_fault(&self, address: usize) -> Option<(&'static Rule, String, Vec<String>)> {
         let block = self.find(address)?;
@@ -340,6 +381,13 @@ impl Pool {
             (&rules::POOL_OVERRUN, format!("offset {offset:#x} of a block of {:#x} bytes", block.size.get()))
         };
         Some((rule, what, block.history()))
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // What is still live goes with the machine's addresses.
+        SPECIAL.fetch_sub(*self.special.get_mut(), Ordering::Relaxed);
     }
 }
 

@@ -69,7 +69,11 @@ fn a_hundred_thousand_blocks_at_once_are_possible() {
         ExFreePool(blocks.cast());
         complete(irp, NtStatus::SUCCESS, 0)
     }
-    passes(&[many]);
+    let bench = Bench::with(Options { special_blocks: 1000, ..Options::default() });
+    assert_eq!(bench.run(many).take().status, NtStatus::SUCCESS);
+    let report = bench.finish();
+    assert!(report.is_clean(), "{report}");
+    assert!(report.patterned > 98_000, "the report says how many had no pages of their own: {report}");
 }
 
 #[test]
@@ -282,4 +286,80 @@ fn a_kernel_stack_is_small() {
         i32::from(KeGetCurrentIrql())
     }
     breaks(&rules::KERNEL_STACK, &[large]);
+}
+
+/// Paged pool that one routine leaves for another.
+fn paged_block(device: &DEVICE_OBJECT) -> *mut u8 {
+    extension(device).slot as *mut u8
+}
+
+extern "win64" fn allocate_paged(device: &DEVICE_OBJECT, irp: *mut IRP) -> i32 {
+    extension(device).slot = ExAllocatePool2(POOL_FLAG_PAGED, 100, TAG) as usize;
+    complete(irp, NtStatus::SUCCESS, 0)
+}
+
+extern "win64" fn write_raised(device: &DEVICE_OBJECT, irp: *mut IRP) -> i32 {
+    let before = KeAcquireSpinLockRaiseToDpc(&raw const extension(device).lock);
+    // SAFETY: the block is live; at this IRQL it may be touched only when it is locked.
+    unsafe { paged_block(device).write_volatile(1) };
+    KeReleaseSpinLock(&raw const extension(device).lock, before);
+    complete(irp, NtStatus::SUCCESS, 0)
+}
+
+extern "win64" fn write_between_raises(device: &DEVICE_OBJECT, irp: *mut IRP) -> i32 {
+    for _ in 0..3 {
+        // SAFETY: the block is live, and the IRQL low.
+        unsafe { paged_block(device).write_volatile(1) };
+        let before = KfRaiseIrql(DISPATCH_LEVEL);
+        KeLowerIrql(before);
+    }
+    complete(irp, NtStatus::SUCCESS, 0)
+}
+
+extern "win64" fn free_paged(device: &DEVICE_OBJECT, irp: *mut IRP) -> i32 {
+    ExFreePool(paged_block(device));
+    complete(irp, NtStatus::SUCCESS, 0)
+}
+
+extern "win64" fn free_paged_raised(device: &DEVICE_OBJECT, irp: *mut IRP) -> i32 {
+    let before = KfRaiseIrql(DISPATCH_LEVEL);
+    ExFreePool(paged_block(device));
+    KeLowerIrql(before);
+    complete(irp, NtStatus::SUCCESS, 0)
+}
+
+#[test]
+fn paged_pool_is_not_there_at_dispatch_level() {
+    breaks(&rules::PAGED_AT_DISPATCH, &[allocate_paged, write_raised]);
+    breaks(&rules::IRQL_TOO_HIGH, &[allocate_paged, free_paged_raised]);
+    passes(&[allocate_paged, write_between_raises, free_paged]);
+}
+
+#[test]
+fn paged_pool_serves_many_threads_some_of_which_are_at_dispatch_level() {
+    extern "win64" fn raise_often(device: &DEVICE_OBJECT, irp: *mut IRP) -> i32 {
+        for _ in 0..200 {
+            let before = KeAcquireSpinLockRaiseToDpc(&raw const extension(device).lock);
+            KeReleaseSpinLock(&raw const extension(device).lock, before);
+        }
+        complete(irp, NtStatus::SUCCESS, 0)
+    }
+    extern "win64" fn use_paged(_: &DEVICE_OBJECT, irp: *mut IRP) -> i32 {
+        for _ in 0..50 {
+            let block = ExAllocatePool2(POOL_FLAG_PAGED, 5000, TAG);
+            // SAFETY: the block is live and that long.
+            unsafe { block.add(4999).write_volatile(1) };
+            ExFreePool(block);
+        }
+        complete(irp, NtStatus::SUCCESS, 0)
+    }
+    let bench = Bench::new();
+    std::thread::scope(|scope| {
+        for routine in [raise_often as Routine, raise_often, use_paged, use_paged] {
+            let bench = &bench;
+            scope.spawn(move || (0..10).for_each(|_| drop(bench.run(routine).take())));
+        }
+    });
+    let report = bench.finish();
+    assert!(report.is_clean(), "{report}");
 }
