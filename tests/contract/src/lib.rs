@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod costs;
 pub mod raw;
 pub mod traffic;
 

@@ -59,6 +59,9 @@ pub enum Command {
                             What the tests write goes to standard error. Exit code 1: a clause is open, or a test failed."
     )]
     Contract(Contract),
+    /// Counts what the driver costs: instructions and allocations per request, bytes per request, socket and client
+    #[command(after_help = "Examples:\n  cargo lab bench\n  cargo lab bench --format json")]
+    Bench(Bench),
     /// Runs clippy, warnings denied, on what is built for this machine and for Windows
     #[command(after_help = "Example:\n  cargo lab clippy")]
     Clippy,
@@ -137,6 +140,13 @@ pub struct Test {
     /// Passed on to the host's and the lab's test programs
     #[arg(last = true)]
     pub arguments: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct Bench {
+    /// How to report
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
 }
 
 #[derive(Args)]

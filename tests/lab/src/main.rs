@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod artifacts;
+mod bench;
 mod cli;
 mod clippy;
 mod command;
@@ -47,6 +48,7 @@ fn run(command: &cli::Command) -> Result<Outcome> {
         cli::Command::Build(options) => artifacts::run_command(&workspace, options),
         cli::Command::Demo(options) => demo::run(&workspace, options),
         cli::Command::Test(options) => test::run(&workspace, options),
+        cli::Command::Bench(options) => bench::run(&workspace, options),
         cli::Command::Contract(options) => contract::run(&workspace, options),
         cli::Command::Clippy => clippy::run(&workspace),
         cli::Command::Run(options) => run::run(options),

@@ -10,9 +10,9 @@ use std::sync::Once;
 use libc::{c_int, c_void, siginfo_t, ucontext_t};
 
 use crate::call;
-use crate::rules;
 use crate::thread::this;
 use crate::unwind::Start;
+use crate::{rules, steps};
 
 /// What the handler saw.
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +103,10 @@ fn resolves(signal: c_int, info: *mut siginfo_t, context: *mut c_void) -> bool {
 }
 
 extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    // SAFETY: the kernel passes a valid context to an SA_SIGINFO handler.
+    if signal == libc::SIGTRAP && steps::stepped(register(unsafe { &*context.cast() }, libc::REG_RIP)) {
+        return;
+    }
     let frame = this().frame.get();
     if !frame.is_null() && resolves(signal, info, context) {
         return;

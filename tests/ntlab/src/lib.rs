@@ -45,6 +45,7 @@ mod rtl;
 mod security;
 mod services;
 mod slist;
+mod steps;
 mod symbols;
 mod system_thread;
 mod systematic;

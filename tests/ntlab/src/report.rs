@@ -69,6 +69,12 @@ impl Machine {
         crate::call::guard(&self.inner, || self.inner.pool.live()).unwrap_or_default()
     }
 
+    /// How many allocations (of pool, IRPs, MDLs, work items) drivers have asked for so far.
+    #[must_use]
+    pub fn allocations(&self) -> u64 {
+        self.inner.allocations()
+    }
+
     /// Shuts the machine down: processes end, drivers that still run are unloaded, freed memory is checked, threads end.
     #[must_use = "the report says whether a rule was broken"]
     pub fn finish(self) -> Report {

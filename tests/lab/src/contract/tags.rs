@@ -6,8 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use cargo_metadata::{MetadataCommand, TargetKind};
+use serde::Deserialize;
 use syn::{Attribute, Expr, ExprLit, Item, ItemMod, Lit, Meta, spanned::Spanned};
 
 use super::{Proofs, clauses::Clause};
@@ -24,7 +25,15 @@ pub fn find(workspace: &Workspace, clauses: &[Clause]) -> Result<Proofs> {
             finder.read_program(target.src_path.as_std_path())?;
         }
     }
+    finder.read_scenarios(workspace.root())?;
     Ok(finder.proofs)
+}
+
+/// A scenario file, as far as it matters here.
+#[derive(Deserialize)]
+struct Scenario {
+    #[serde(default)]
+    proves: Vec<String>,
 }
 
 /// Walks through the modules of a program.
@@ -44,6 +53,31 @@ impl<'a> Finder<'a> {
         root.clone_into(&mut self.root);
         let folder = root.parent().context("a source file lies in a folder")?.to_owned();
         self.read_file(root, &folder, "")
+    }
+
+    /// The scenarios of the harness: for each there is a test of its name among the contract's.
+    fn read_scenarios(&mut self, root: &Path) -> Result<()> {
+        self.root = root.join("tests/contract/tests/scenarios.rs");
+        for entry in root.join("user-harness/scenarios").read_dir().context("cannot list the scenarios")? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+                let Scenario { proves } = toml::from_str(&text).with_context(|| path.display().to_string())?;
+                let name = path.file_stem().unwrap_or_default().to_string_lossy();
+                for clause in proves {
+                    self.proves(&clause, &name).with_context(|| path.display().to_string())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The program's test `name` proves `clause`.
+    fn proves(&mut self, clause: &str, name: &str) -> Result<()> {
+        ensure!(self.known.contains(clause), "there is no clause `{clause}`");
+        let test = Test { root: self.root.clone(), name: name.to_owned() };
+        self.proofs.entry(clause.to_owned()).or_default().push(test);
+        Ok(())
     }
 
     /// The file of a module whose path is `path`, and whose own modules lie in `folder`.
@@ -88,11 +122,7 @@ impl<'a> Finder<'a> {
             let line = attribute.span().start().line;
             let Some(name) = test else { bail!("line {line}: `contract: {tag}` on something that is no test") };
             for clause in tag.split(',').map(str::trim) {
-                if !self.known.contains(clause) {
-                    bail!("line {line}: there is no clause `{clause}`");
-                }
-                let test = Test { root: self.root.clone(), name: name.to_owned() };
-                self.proofs.entry(clause.to_owned()).or_default().push(test);
+                self.proves(clause, name).with_context(|| format!("line {line}"))?;
             }
         }
         Ok(())
@@ -163,7 +193,7 @@ mod tests {
     fn a_tag_that_names_no_clause_is_an_error_that_says_where() {
         let error = found(&[("lib.rs", "\n/// contract: A-1, C-3\n#[test] fn one() {}")]).unwrap_err();
         let error = format!("{error:#}");
-        assert!(error.contains("lib.rs") && error.contains("line 2: there is no clause `C-3`"), "{error}");
+        assert!(error.contains("lib.rs") && error.contains("line 2") && error.contains("no clause `C-3`"), "{error}");
     }
 
     #[test]
