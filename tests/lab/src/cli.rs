@@ -186,6 +186,9 @@ pub struct Run {
     /// Has one allocation fail, counted from 0; then only broken rules count
     #[arg(long, value_name = "N")]
     pub fail_allocation: Option<u64>,
+    /// The build of the Windows that the driver is for: what came later cannot be imported
+    #[arg(long, default_value_t = ntlab::Options::default().windows, value_name = "BUILD")]
+    pub windows: u32,
     /// After how many seconds a routine, an unload or a request hangs
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     pub hang: u64,

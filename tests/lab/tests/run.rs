@@ -44,7 +44,7 @@ fn compile(name: &str, more: &[&str]) -> Option<PathBuf> {
         .arg("-o")
         .arg(&file)
         .arg(drivers().join(format!("{name}.c")))
-        .args(["-lntoskrnl", "-lhal"])
+        .args(["-lntoskrnl", "-lhal", "-lnetio"])
         .status()
         .unwrap();
     assert!(status.success());
@@ -193,6 +193,24 @@ fn an_image_cut_anywhere_is_refused_or_run_but_never_fatal() {
         let (code, text) = run(&file("cut.sys", &whole[..whole.len() * part / 8]), &["--hang", "2"]);
         assert!(code == 4 || code == 1, "{code} {text}");
     }
+}
+
+#[test]
+fn the_imports_of_three_public_wsk_clients_are_there_and_work() {
+    let Some(driver) = compile("clients", &[]) else { return };
+    let scenario = file(
+        "clients.toml",
+        b"[[step]]\nopen = '\\\\.\\Clients'\n[[step]]\nioctl = 0x80002000\nstatus = \"STATUS_SUCCESS\"\ninformation = 0\n",
+    );
+    let (code, text) = run(&driver, &["--scenario", scenario.to_str().unwrap(), "--output"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("| clients: 2 addresses") && text.contains("| clients: told 1 times"), "{text}");
+}
+
+#[test]
+fn what_came_after_the_chosen_windows_is_refused_all_at_once() {
+    let names = ["3790", "ExInitializeLookasideListEx", "ExDeleteLookasideListEx", "WskRegister"];
+    fails("clients", &[], &["--windows", "3790"], 4, &names);
 }
 
 #[test]

@@ -309,6 +309,7 @@ impl Shared {
         live.extend(machine.clock.live());
         live.extend(irp::live_of_driver());
         live.extend(machine.services.live());
+        live.extend(machine.ip_helper.live());
         if !live.is_empty() {
             let what: Vec<&str> = live.iter().map(String::as_str).filter(|line| !line.starts_with(' ')).collect();
             let message = format!("{when} and left {}", what.join("; "));

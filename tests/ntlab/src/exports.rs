@@ -164,6 +164,8 @@ pub(crate) fn all() -> Vec<Export> {
         crate::device::exports(),
         crate::dispatcher::exports(),
         crate::etw::exports(),
+        crate::file::exports(),
+        crate::ip_helper::exports(),
         crate::irp::exports(),
         crate::locks::exports(),
         crate::mdl::exports(),

@@ -8,16 +8,18 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::call::Stopped;
+use crate::call::{Stopped, or_escape};
+use crate::exports::{Export, routines};
 use crate::irp::{self, Owner};
 use crate::machine::{Current, Inner};
 use crate::nt::{
     DEVICE_OBJECT, DO_DEVICE_INITIALIZING, DO_EXCLUSIVE, DRIVER_OBJECT, FILE_OBJECT, IO_STACK_LOCATION, IO_TYPE_FILE,
-    IRP, IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, PVOID,
+    IRP, IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, PVOID, UNICODE_STRING,
 };
-use crate::objects::Kind;
+use crate::objects::{self, Kind};
 use crate::process::Context;
 use crate::request::Shared as Request;
+use crate::rtl::text;
 use crate::rules;
 use crate::security::READ_WRITE;
 use crate::status::NtStatus;
@@ -209,6 +211,40 @@ pub(crate) fn close_handle(machine: &Inner, context: &Context, file: &File) -> R
     let object = file.object as PVOID;
     send(machine, context, file.device as *mut DEVICE_OBJECT, object.cast(), IRP_MJ_CLEANUP, |_| {})?;
     machine.dereference(object)
+}
+
+/// `IoGetDeviceObjectPointer`: opens a device, and closes the handle again; what is left is the driver's reference to the file, at
+/// whose end `IRP_MJ_CLOSE` is sent. The device lives as long as the file.
+extern "win64" fn device_pointer(
+    name: *const UNICODE_STRING,
+    _access: u32,
+    file: *mut usize,
+    device: *mut usize,
+) -> i32 {
+    let machine = crate::machine::current();
+    let context = Context::system(&machine);
+    let opened = open(&machine, &context, &text(name)).and_then(|opened| match opened {
+        Ok(opened) => {
+            let found = (opened.object, opened.device);
+            objects::take(found.0 as PVOID, Some(Kind::File), "IoGetDeviceObjectPointer");
+            close_handle(&machine, &context, &opened).map(|()| Ok(found))
+        }
+        Err(status) => Ok(Err(status)),
+    });
+    match or_escape(opened) {
+        Ok(found) => {
+            // SAFETY: the driver passes a place for the file object.
+            unsafe { file.write(found.0) };
+            // SAFETY: the driver passes a place for the device object.
+            unsafe { device.write(found.1) };
+            NtStatus::SUCCESS.0
+        }
+        Err(status) => status.0,
+    }
+}
+
+pub(crate) fn exports() -> Vec<Export> {
+    routines!["ntoskrnl.exe"; PASSIVE: IoGetDeviceObjectPointer => device_pointer;]
 }
 
 impl Inner {

@@ -28,6 +28,7 @@ mod driver;
 mod exports;
 mod fault;
 mod file;
+mod ip_helper;
 mod irp;
 mod irql;
 mod loader;
@@ -57,6 +58,7 @@ mod work;
 
 pub use chaos::Chaos;
 pub use driver::{Driver, Stop};
+pub use ip_helper::Change;
 pub use loader::LoadError;
 pub use machine::{Machine, Options};
 pub use process::{Handle, Process};

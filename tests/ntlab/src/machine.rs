@@ -15,8 +15,8 @@ use crate::rules::{Rule, Violation};
 use crate::thread::this;
 use crate::unwind::{Code, Stacks};
 use crate::{
-    device, dispatcher, driver, etw, fault, irp, locks, nt, objects, paged, pool, process, rules, services, symbols,
-    system_thread, timer, watchdog, work, wsk,
+    device, dispatcher, driver, etw, fault, ip_helper, irp, locks, nt, objects, paged, pool, process, rules, services,
+    symbols, system_thread, timer, watchdog, work, wsk,
 };
 
 /// How a machine is to be.
@@ -109,6 +109,7 @@ pub(crate) struct Inner {
     pub(crate) system: OnceLock<(usize, usize)>,
     pub(crate) services: services::State,
     pub(crate) etw: etw::State,
+    pub(crate) ip_helper: ip_helper::State,
     pub(crate) wsk: wsk::State,
 }
 
@@ -182,6 +183,7 @@ impl Machine {
             system: OnceLock::new(),
             services: services::State::default(),
             etw: etw::State::default(),
+            ip_helper: ip_helper::State::default(),
             wsk: wsk::State::default(),
         });
         watchdog::watch(&inner);

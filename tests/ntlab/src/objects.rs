@@ -186,7 +186,7 @@ impl Inner {
     }
 }
 
-fn take(object: PVOID, kind: Option<Kind>, what: &str) {
+pub(crate) fn take(object: PVOID, kind: Option<Kind>, what: &str) {
     let machine = machine::current();
     let header = machine.require_object(object, kind, what);
     *machine.handles.taken.lock().entry(object as usize).or_default() += 1;

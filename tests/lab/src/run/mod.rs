@@ -81,6 +81,7 @@ fn machine_options(options: &cli::Run) -> Options {
         hang: Duration::from_secs(options.hang),
         fail_allocation: options.fail_allocation,
         chaos: options.chaos,
+        windows: options.windows,
         ..Options::default()
     }
 }
@@ -91,7 +92,7 @@ fn low_resources(options: &cli::Run, scenario: Option<&Scenario>) -> Result<Outc
         if let Some(number) = machine_options.fail_allocation
             && number % 25 == 0
         {
-            progress(&format!("allocation {number} fails"));
+            progress(format!("allocation {number} fails"));
         }
         Run::new(options, scenario, machine_options).play()
     };
@@ -309,6 +310,9 @@ fn replay(options: &cli::Run, machine: &Options) -> String {
     }
     if let Some(site) = machine.fail_allocation {
         words.push(format!("--fail-allocation {site}"));
+    }
+    if machine.windows != Options::default().windows {
+        words.push(format!("--windows {}", machine.windows));
     }
     words.push(format!("--hang {}", options.hang));
     words.join(" ")

@@ -8,6 +8,7 @@ mod registry;
 mod removal;
 mod resource;
 mod rundown;
+mod se_exports;
 mod shared_lock;
 mod system;
 mod text;
@@ -61,6 +62,7 @@ pub(crate) fn exports() -> Vec<Export> {
         removal::exports(),
         resource::exports(),
         rundown::exports(),
+        se_exports::exports(),
         shared_lock::exports(),
         system::exports(),
         text::exports(),

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use crate::documented;
 use crate::exports::{Export, bindings, routines};
 use crate::machine;
 use crate::nt::{DEVICE_OBJECT, PVOID, UNICODE_STRING};
@@ -10,9 +11,13 @@ use crate::rules;
 use crate::status::NtStatus;
 use crate::thread::this;
 
-/// Windows 10 version 2004, the lab's.
-const VERSION: (u32, u32, u32) = (10, 0, 19041);
+/// What the machine's Windows says of its version.
+fn version() -> (u32, u32, u32) {
+    (10, 0, machine::current().options.windows)
+}
+
 const SHUTDOWN: &str = "shutdown notification of device";
+const WMI: &str = "WMI registration of device";
 const PROCESS: &str = "process notification routine";
 
 /// `RTL_OSVERSIONINFOW`, without the service pack's name behind it.
@@ -27,7 +32,7 @@ struct VersionInformation {
 
 extern "win64" fn rtl_get_version(information: &mut VersionInformation) -> i32 {
     const NT: u32 = 2;
-    (information.major, information.minor, information.build) = VERSION;
+    (information.major, information.minor, information.build) = version();
     information.platform = NT;
     NtStatus::SUCCESS.0
 }
@@ -38,7 +43,8 @@ extern "win64" fn ps_get_version(
     build: *mut u32,
     _service_pack: *mut UNICODE_STRING,
 ) -> u8 {
-    for (place, value) in [(major, VERSION.0), (minor, VERSION.1), (build, VERSION.2)] {
+    let found = version();
+    for (place, value) in [(major, found.0), (minor, found.1), (build, found.2)] {
         if !place.is_null() {
             // SAFETY: the driver vouches for the place.
             unsafe { place.write(value) };
@@ -75,7 +81,14 @@ extern "win64" fn current_processor(number: *mut [u8; 4]) -> u32 {
 }
 
 extern "win64" fn system_routine_address(name: *const UNICODE_STRING) -> PVOID {
-    bindings().get(&*text(name)).map_or(std::ptr::null_mut(), |binding| binding.address as PVOID)
+    const KERNEL: [&str; 2] = ["ntoskrnl.exe", "hal.dll"];
+    let name = text(name);
+    let windows = machine::current().options.windows;
+    // Only the kernel and the HAL are looked at, and only what this Windows has is there.
+    let found = bindings()
+        .get(&*name)
+        .filter(|binding| KERNEL.contains(&binding.module) && !documented::is_newer(&name, windows));
+    found.map_or(std::ptr::null_mut(), |binding| binding.address as PVOID)
 }
 
 extern "win64" fn register_shutdown(device: *mut DEVICE_OBJECT) -> i32 {
@@ -129,6 +142,23 @@ extern "win64" fn set_completion_routine_ex(
     NtStatus::SUCCESS.0
 }
 
+/// The registration is noted; nobody sends the driver WMI requests.
+extern "win64" fn wmi_registration(device: usize, action: u32) -> i32 {
+    const REGISTER: u32 = 1;
+    const DEREGISTER: u32 = 2;
+    const REREGISTER: u32 = 3;
+    const UPDATE: u32 = 4;
+    const ACTION: u32 = 0xffff;
+    let services = &machine::current().services;
+    let done = match action & ACTION {
+        REGISTER => services.register(device, WMI),
+        DEREGISTER => services.unregister(device),
+        REREGISTER | UPDATE => true,
+        _ => false,
+    };
+    if done { NtStatus::SUCCESS.0 } else { NtStatus::INVALID_PARAMETER.0 }
+}
+
 pub(super) fn exports() -> Vec<Export> {
     routines!["ntoskrnl.exe";
         HIGH: KeQueryActiveProcessorCount => active_processor_count,
@@ -137,6 +167,7 @@ pub(super) fn exports() -> Vec<Export> {
         DISPATCH: IoSetCompletionRoutineEx => set_completion_routine_ex;
         PASSIVE: RtlGetVersion => rtl_get_version, PsGetVersion => ps_get_version,
             MmGetSystemRoutineAddress => system_routine_address, ExUuidCreate => uuid_create,
+            IoWMIRegistrationControl => wmi_registration,
             IoRegisterShutdownNotification => register_shutdown,
             IoUnregisterShutdownNotification => unregister_shutdown,
             PsSetCreateProcessNotifyRoutine => set_process_notify,

@@ -57,6 +57,23 @@ pub struct Callbacks {
     pub table: usize,
 }
 
+impl Callbacks {
+    /// The table for what a socket of `category` acts as: a stream socket has one as a listener and one as a connection.
+    fn of_role(&self, category: Category, role: Category) -> usize {
+        if category != Category::Stream || self.table == 0 {
+            return self.table;
+        }
+        let slot = match role {
+            Category::Listen => 0,
+            Category::Connection => 1,
+            _ => return 0,
+        };
+        let entry = (self.table as *const usize).wrapping_add(slot);
+        // SAFETY: the driver gave a WSK_CLIENT_STREAM_DISPATCH, two pointers, which it keeps until the socket is closed.
+        unsafe { entry.read() }
+    }
+}
+
 /// A connection that has arrived and is not yet accepted.
 pub struct Arrival {
     pub id: u32,
@@ -159,7 +176,8 @@ const fn of_category(category: Category) -> u32 {
         Category::Listen => ACCEPT,
         Category::Connection => OF_CONNECTION,
         Category::Datagram => RECEIVE_FROM,
-        Category::Basic | Category::Stream => 0,
+        Category::Stream => ACCEPT | OF_CONNECTION,
+        Category::Basic => 0,
     }
 }
 
@@ -172,7 +190,7 @@ impl Socket {
     /// Begins a callback: the one in `slot` of the driver's table, if the driver has it and wants it.
     pub fn begin(&self, inner: &mut Inner, event: u32, slot: usize, name: &'static str) -> Option<Callback> {
         let events = &mut inner.events;
-        let table = events.callbacks.table;
+        let table = events.callbacks.of_role(self.category, inner.role);
         let wanted = events.has(event) || (event == INSPECT && events.conditional);
         if !wanted || table == 0 || events.running & event != 0 || self.is_closing() {
             return None;
@@ -259,14 +277,15 @@ impl Socket {
 
     fn change_events(&self, inner: &mut Inner, control: Control, with_irp: bool) -> Status {
         let mask = control.mask & !DISABLE;
-        let inherited = if self.category == Category::Listen { OF_CONNECTION } else { 0 };
-        let ready = match self.category {
+        let inherited = if inner.role == Category::Listen { OF_CONNECTION } else { 0 };
+        let ready = match inner.role {
             Category::Listen => inner.phase == Phase::Listening,
             Category::Datagram => inner.phase == Phase::Bound,
             Category::Connection => inner.phase == Phase::Connected,
-            Category::Basic | Category::Stream => return status::NOT_SUPPORTED,
+            Category::Stream => false, // it neither listens nor is connected
+            Category::Basic => return status::NOT_SUPPORTED,
         };
-        let own = of_category(self.category);
+        let own = of_category(inner.role);
         if control.npi.is_null() || mask == 0 || mask & !(own | inherited) != 0 || mask & inner.events.fixed != 0 {
             return status::INVALID_PARAMETER;
         }
@@ -275,7 +294,7 @@ impl Socket {
         }
         if control.mask & DISABLE == 0 {
             // An IRP is for disabling only, and what accepted sockets inherit needs no callback of the listening one.
-            if with_irp || (mask & own != 0 && inner.events.callbacks.table == 0) {
+            if with_irp || (mask & own != 0 && inner.events.callbacks.of_role(self.category, inner.role) == 0) {
                 return status::INVALID_PARAMETER;
             }
             inner.events.enabled |= mask;

@@ -180,7 +180,8 @@ impl Socket {
         if lost {
             return self.indicate_loss(provider);
         }
-        match self.category {
+        let role = self.inner.lock().role;
+        match role {
             Category::Listen => self.indicate_arrivals(provider),
             Category::Connection => {
                 while self.indicate_data(provider)? {}
@@ -376,12 +377,13 @@ impl Socket {
         {
             let mut inner = self.inner.lock();
             inner.events.lost = Some(true);
+            let role = inner.role;
             let mut begin = |event, slot, name, flags, arguments| {
                 if let Some(callback) = self.begin(&mut inner, event, slot, name) {
                     ends.push((callback, flags, arguments));
                 }
             };
-            match self.category {
+            match role {
                 Category::Listen => {
                     begin(events::ACCEPT, 0, "WskAcceptEvent", Some(0), 5);
                     begin(events::INSPECT, 1, "WskInspectEvent", None, 3);

@@ -42,6 +42,7 @@ pub extern "win64" fn bind(
 pub extern "win64" fn listen(socket: *mut sys::Socket, irp: *mut sys::Irp) -> Status {
     dispatch::socket_call("WskListen", socket, &[Category::Stream], irp, |provider, socket, request| {
         let status = start_listening(&mut socket.inner.lock());
+        provider.network().look_again(socket.number);
         provider.conclude(request, status, 0)
     })
 }
@@ -145,6 +146,7 @@ fn start_listening(inner: &mut Inner) -> Status {
     match host.listen() {
         Ok(()) => {
             inner.phase = Phase::Listening;
+            inner.role = Category::Listen;
             status::SUCCESS
         }
         // As if it had not been bound: the address is another listener's.

@@ -177,10 +177,16 @@ impl Network {
 
     /// Makes the driver's sockets from now on ends of a network in memory, and gives the test the other ends.
     ///
-    /// Its choices follow from the machine's seed.
+    /// Its choices follow from the machine's seed, and its time is virtual: no delay costs time.
     #[must_use]
     pub fn use_memory(&self, weather: Weather) -> Peers {
-        let net = memory::Net::new(self.machine.random(), weather);
+        let provider = Arc::downgrade(self.provider());
+        let wake = move || {
+            if let Some(network) = provider.upgrade().as_ref().and_then(|provider| provider.network.get()) {
+                network.look();
+            }
+        };
+        let net = memory::Net::new(self.machine.random(), weather, Box::new(wake));
         *self.provider().memory.lock() = Some(net.clone());
         Peers { net }
     }

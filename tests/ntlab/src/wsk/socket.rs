@@ -74,6 +74,8 @@ impl Phase {
 pub struct Inner {
     pub host: Option<Host>,
     pub phase: Phase,
+    /// What the socket acts as: its category, until a stream socket listens or connects.
+    pub role: Category,
     pub local: Option<SocketAddr>,
     pub remote: Option<SocketAddr>,
     /// Where `SIO_WSK_SET_SENDTO_ADDRESS` has datagrams go.
@@ -273,7 +275,7 @@ impl Provider {
         let number = table.last;
         match host.fd() {
             Some(fd) => self.network().watch(fd, number)?,
-            None => self.network().look_again(number),
+            None => host.belongs_to(number),
         }
         let object = Box::new(sys::Socket { dispatch: dispatch::of(new.category) });
         let address = std::ptr::from_ref(&*object) as usize;
@@ -281,6 +283,7 @@ impl Provider {
         let inner = Inner {
             host: Some(host),
             phase: new.phase,
+            role: new.category,
             local: new.local,
             remote: new.remote,
             destination: None,

@@ -246,6 +246,7 @@ fn connect_some(inner: &mut Inner, remote: SocketAddr, started: &mut bool) -> Ou
             inner.local = host.local().ok().or(inner.local);
             inner.remote = Some(remote);
             inner.phase = Phase::Connected;
+            inner.role = if inner.role == Category::Stream { Category::Connection } else { inner.role };
             Outcome::Done(status::SUCCESS, 0)
         }
         Ok(false) => Outcome::Wait,

@@ -15,9 +15,9 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use parking_lot::Mutex;
 
-use super::kernel;
 use super::request::Finished;
 use super::{Order, Provider, host};
+use super::{kernel, memory};
 use crate::call::Stopped;
 
 /// The token of the waker; sockets' numbers begin above it.
@@ -68,8 +68,8 @@ impl Network {
         self.wake();
     }
 
-    /// Sees when the next look-up is answered.
-    pub fn look_at_the_time(&self) {
+    /// Sees what there is to do: there is news, or a look-up is to be answered at some time.
+    pub fn look(&self) {
         self.wake();
     }
 
@@ -81,8 +81,8 @@ impl Network {
         let _ = self.waker.wake();
     }
 
-    /// How long the thread waits; `due` is when a look-up is answered.
-    fn timeout(&self, held: bool, due: Option<Instant>) -> Option<Duration> {
+    /// How long the thread waits; `due` is when a look-up is answered, `memory` how long for the network in memory.
+    fn timeout(&self, held: bool, due: Option<Instant>, memory: Option<Duration>) -> Option<Duration> {
         let due = due.map(|due| due.saturating_duration_since(Instant::now()));
         let other = if !self.finished.lock().is_empty() {
             Some(Duration::ZERO)
@@ -93,7 +93,7 @@ impl Network {
         } else {
             Some(AGAIN_INTERVAL)
         };
-        due.into_iter().chain(other).min()
+        due.into_iter().chain(other).chain(memory).min()
     }
 }
 
@@ -142,7 +142,9 @@ fn serve(provider: &Arc<Provider>, mut poll: Poll) {
     let mut held = Vec::new();
     while !network.stopping.load(Ordering::SeqCst) {
         let due = provider.names.lock().next_due();
-        if let Err(error) = poll.poll(&mut events, network.timeout(!held.is_empty(), due)) {
+        let memory = provider.memory.lock().clone();
+        let patience = memory.as_ref().and_then(memory::Net::patience);
+        if let Err(error) = poll.poll(&mut events, network.timeout(!held.is_empty(), due, patience)) {
             assert_eq!(error.kind(), io::ErrorKind::Interrupted, "the host's epoll failed");
             continue;
         }
@@ -152,6 +154,10 @@ fn serve(provider: &Arc<Provider>, mut poll: Poll) {
             }
         }
         provider.answer_due();
+        if let Some(memory) = memory {
+            memory.pass_time();
+            network.again.lock().extend(memory.take_news());
+        }
         let again = std::mem::take(&mut *network.again.lock());
         for number in again {
             if pump(provider, number).is_err() {
@@ -171,11 +177,7 @@ fn pump(provider: &Arc<Provider>, number: usize) -> Result<(), Stopped> {
         return Ok(());
     };
     socket.pump(provider);
-    socket.indicate(provider)?;
-    if socket.inner.lock().host.as_ref().is_some_and(|host| host.fd().is_none()) {
-        provider.network().look_again(number);
-    }
-    Ok(())
+    socket.indicate(provider)
 }
 
 /// Completes what may be completed now; the rest stays.

@@ -17,9 +17,16 @@ pub enum Host {
 }
 
 impl Host {
-    /// What the network thread waits on; an end in memory is looked at again and again instead.
+    /// What the network thread waits on; an end in memory tells its news itself.
     pub fn fd(&self) -> Option<RawFd> {
         if let Self::Socket(socket) = self { Some(socket.fd()) } else { None }
+    }
+
+    /// Names the driver's socket whose news an end's are.
+    pub fn belongs_to(&self, number: usize) {
+        if let Self::Memory(end) = self {
+            end.belongs_to(number);
+        }
     }
 
     /// The host's socket, for its options.
@@ -109,10 +116,7 @@ impl Host {
     pub fn waiting(&self) -> io::Result<usize> {
         match self {
             Self::Socket(socket) => socket.waiting(),
-            Self::Memory(end) => match end.read(usize::MAX, false) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-                result => result.map(|bytes| bytes.len()),
-            },
+            Self::Memory(end) => end.waiting(),
         }
     }
 

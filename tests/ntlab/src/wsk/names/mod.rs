@@ -279,7 +279,7 @@ impl Provider {
         if request.arm() {
             names.pending.insert(request.number, Pending { request, look_up, due });
             drop(names);
-            self.network().look_at_the_time();
+            self.network().look();
         } else {
             self.finish_later(request.finish(status::CANCELLED, information(status::CANCELLED)));
         }

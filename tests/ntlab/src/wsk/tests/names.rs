@@ -206,7 +206,7 @@ fn a_question_without_a_meaning_is_refused() {
     run(&machine, || {
         let client = Client::new();
         let asked = |names, hints| resolve_with(&client, names, hints).map(|_| ());
-        let node = [Some("localhost"), None];
+        let host = [Some("localhost"), None];
         assert_eq!(asked([None, None], none), Err(status::INVALID_PARAMETER));
         for hints in [
             Hints { flags: i32::MIN, ..none },
@@ -215,7 +215,7 @@ fn a_question_without_a_meaning_is_refused() {
             Hints { protocol: 1, ..none },
             Hints { kind: 1, protocol: 17, ..none },
         ] {
-            assert_eq!(asked(node, hints), Err(status::INVALID_PARAMETER));
+            assert_eq!(asked(host, hints), Err(status::INVALID_PARAMETER));
         }
         assert_eq!(asked([None, Some("80")], Hints { flags: 2, ..none }), Err(status::INVALID_PARAMETER));
         client.end();
@@ -311,6 +311,10 @@ fn look_ups_end_with_the_provider() {
 
 #[test]
 fn a_freed_list_leads_nowhere() {
+    extern "win64" fn follow(address: *const u16) -> usize {
+        // SAFETY: none.
+        unsafe { address.read_volatile() }.into()
+    }
     let machine = machine(1);
     provoke(&machine, &crate::rules::ACCESS_VIOLATION, || {
         let client = Client::new();
@@ -323,10 +327,6 @@ fn a_freed_list_leads_nowhere() {
         // SAFETY: none.
         let _ = crate::call::driver("a wrong driver", follow as *const () as usize, &[address as usize]);
     });
-    extern "win64" fn follow(address: *const u16) -> usize {
-        // SAFETY: none.
-        unsafe { address.read_volatile() }.into()
-    }
 }
 
 #[test]

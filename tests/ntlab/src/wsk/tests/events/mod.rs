@@ -3,6 +3,7 @@
 mod arrivals;
 mod indications;
 mod rules;
+mod streams;
 
 use std::ffi::c_void;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -195,6 +196,10 @@ static LISTEN: sys::ClientListenDispatch = sys::ClientListenDispatch {
     inspect_event: Some(inspect_event),
     abort_event: Some(abort_event),
 };
+/// `WSK_CLIENT_STREAM_DISPATCH`.
+#[repr(C)]
+struct StreamTable(&'static sys::ClientListenDispatch, &'static sys::ClientConnectionDispatch);
+static STREAM: StreamTable = StreamTable(&LISTEN, &CONNECTION);
 /// `WSK_CLIENT_DATAGRAM_DISPATCH`.
 static DATAGRAM: sys::ReceiveFromEventFn = Some(receive_from_event);
 
@@ -203,6 +208,7 @@ impl Client {
     fn socket_with(&self, flags: u32, context: &Arc<Context>) -> Sock {
         let (table, kind, protocol): (*const c_void, _, _) = match flags {
             sys::FLAG_LISTEN_SOCKET => ((&raw const LISTEN).cast(), sys::SOCK_STREAM, sys::IPPROTO_TCP),
+            sys::FLAG_STREAM_SOCKET => ((&raw const STREAM).cast(), sys::SOCK_STREAM, sys::IPPROTO_TCP),
             sys::FLAG_DATAGRAM_SOCKET => ((&raw const DATAGRAM).cast(), sys::SOCK_DGRAM, sys::IPPROTO_UDP),
             _ => ((&raw const CONNECTION).cast(), sys::SOCK_STREAM, sys::IPPROTO_TCP),
         };
