@@ -10,7 +10,7 @@ use crate::quota::Charges;
 use crate::table::SocketTable;
 use crate::target::{Home, TARGETS, Target};
 use crate::worker::Work;
-use core::cell::UnsafeCell;
+use core::cell::{Cell, UnsafeCell};
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
@@ -151,6 +151,48 @@ impl Client {
     /// Takes a request: it is pending until [`complete`](Self::complete).
     pub fn take(&self, kind: Kind) {
         self.ledger.take(kind as usize);
+    }
+
+    /// Whether a call is out that blocks, in a client that knows no overlapped I/O (contract: WSA-7): one on a socket of
+    /// `application`, or a look-up.
+    pub fn has_blocking_calls(&self) -> bool {
+        let found =
+            Cell::new(Namespace::ALL.into_iter().any(|one| self.instance(Target::Namespace(one)).has_look_ups()));
+        self.table.for_each(|socket| {
+            if socket.spec().target == Target::Application {
+                found.set(found.get() || socket.has_blocking_calls());
+            }
+        });
+        found.get()
+    }
+
+    /// Cancels the blocking calls: they end with `WSAEINTR`. False if there was none.
+    fn cancel_blocking_calls(&self) -> bool {
+        let look_ups = Namespace::ALL.into_iter().map(|one| self.instance(Target::Namespace(one)).interrupt_look_ups());
+        let count = Cell::new(look_ups.fold(0, u32::wrapping_add));
+        self.table.for_each(|socket| {
+            if socket.spec().target == Target::Application {
+                count.set(count.get().wrapping_add(socket.cancel_blocking_calls()));
+            }
+        });
+        count.get() != 0 || self.has_blocking_calls()
+    }
+
+    /// `WSACancelBlockingCall` (contract: WSA-7, WSA-8).
+    ///
+    /// # Errors
+    /// `WSANOTINITIALISED`; `WSAEOPNOTSUPP` in 2.x, which has no such call; `WSAEINVAL` when no blocking call is outstanding.
+    pub fn cancel_blocking(&self) -> Result<(), WsaError> {
+        let application = self.instance(Target::Application);
+        if application.references() == 0 {
+            Err(WsaError::NotInitialised)
+        } else if !application.is_before_2_0() {
+            Err(WsaError::NotSupported)
+        } else if self.cancel_blocking_calls() {
+            Ok(())
+        } else {
+            Err(WsaError::Invalid)
+        }
     }
 
     /// Closes the sockets that nobody can name any more and that no teardown of the client's comes to: a provider that is counted

@@ -134,6 +134,13 @@ fn serve(handle: &Ref<Handle>, irp: Irp, request: Request, passive: Passive) -> 
         Request::Startup(startup) => client.instance(startup.target).startup(handle, irp, &startup),
         Request::Cleanup(target) => client.instance(target).cleanup(handle, irp),
         Request::Socket { target, family, role } => requests::open(client, irp, Spec { target, family, role }),
+        Request::CancelBlocking => match client.cancel_blocking() {
+            Ok(()) => {
+                client.take(Kind::CancelBlocking);
+                client.complete(irp, Kind::CancelBlocking, STATUS_SUCCESS, 0)
+            }
+            Err(error) => irp.complete(error.status(), 0),
+        },
         Request::LookUp(request) => names::look_up(client, irp, request, passive),
         Request::OnSocket(socket, request) => requests::on_socket(client, irp, socket, request),
     }

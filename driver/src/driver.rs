@@ -305,6 +305,9 @@ impl Subsystem {
                 Acquired::Ready => {}
                 other => return other,
             }
+        } else if !self.is_served() {
+            // Lost while in use: there is no waiting for it, since others need the worker.
+            return Acquired::Failed;
         }
         *users = users.wrapping_add(1);
         Acquired::Ready
@@ -365,6 +368,13 @@ impl Subsystem {
             since: self.since.load(Ordering::Relaxed),
             noted: &self.noted,
         })
+    }
+
+    /// Whether the provider that is captured is still there: it can be captured once more, at once. For who is inside the gate of an
+    /// instance that is up, or the worker while there are users.
+    pub fn is_served(&self) -> bool {
+        // SAFETY: whoever may call keeps the capture.
+        unsafe { self.registration().is_served() }
     }
 
     /// The captured provider, for who is inside the gate of an instance that is up.

@@ -3,6 +3,7 @@
 //! Requests change counts where they arrive; every transition that takes work is made on the worker, one after the other. So a
 //! startup that arrives during the teardown waits, and starts afresh; and a teardown finds nobody starting.
 
+use crate::cancel::Why;
 use crate::client::{Client, Handle, Opener};
 use crate::clock;
 use crate::driver::{Acquired, CAPTURE_ATTEMPTS, Driver};
@@ -17,10 +18,10 @@ use crate::startup::StartupRequest;
 use crate::target::{Home, Target};
 use crate::trace::{self, Phase};
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use wdk_sys::NTSTATUS;
 use wsk::Passive;
-use wskclient_abi::{Awaited, Kind, STATUS_PENDING, STATUS_SUCCESS, WsaError};
+use wskclient_abi::{Awaited, Kind, STATUS_PENDING, STATUS_SUCCESS, WinsockVersion, WsaError};
 use wskclient_lifecycle::{Closed, Gate, Left, Lifecycle, Released, Share, State};
 
 /// A target's startups, and what belongs to it.
@@ -35,6 +36,8 @@ pub struct Instance {
     lifecycle: SpinLock<Lifecycle>,
     /// As the lifecycle says, to be read without its lock.
     references: AtomicU32,
+    /// The lowest version that was negotiated since the first reference. Written under the lifecycle's lock.
+    version: AtomicU16,
     /// Attempts to capture the provider for the startups that wait. The worker's.
     attempts: AtomicU32,
     /// The teardown under way is of a client without handles.
@@ -74,6 +77,7 @@ impl Instance {
             target,
             lifecycle: SpinLock::new(Lifecycle::new()),
             references: AtomicU32::new(0),
+            version: AtomicU16::new(0),
             attempts: AtomicU32::new(0),
             of_dead: AtomicBool::new(false),
             stopping_since: AtomicU64::new(0),
@@ -143,7 +147,11 @@ impl Instance {
     /// A startup whose input is valid (contract: WSA-2, WSP-1).
     pub fn startup(&self, handle: &Ref<Handle>, mut irp: Irp, request: &StartupRequest) -> NTSTATUS {
         let client = handle.client();
-        let startup = self.event(handle, |lifecycle, share| (!handle.is_dead()).then(|| lifecycle.startup(share)));
+        if !self.is_served(client) {
+            return irp.complete(WsaError::SystemNotReady.status(), 0);
+        }
+        let count = |lifecycle: &mut Lifecycle, share: &mut Share| self.count(lifecycle, share, request);
+        let startup = self.event(handle, |lifecycle, share| (!handle.is_dead()).then(|| count(lifecycle, share)));
         let Some(startup) = startup else { return irp.complete(WsaError::OperationAborted.status(), 0) };
         match startup {
             wskclient_lifecycle::Startup::Counted(references) => {
@@ -166,10 +174,55 @@ impl Instance {
         }
     }
 
+    /// Counts a startup, if the instance is up. Under the lifecycle's lock.
+    fn count(
+        &self,
+        lifecycle: &mut Lifecycle,
+        share: &mut Share,
+        request: &StartupRequest,
+    ) -> wskclient_lifecycle::Startup {
+        let startup = lifecycle.startup(share);
+        if let wskclient_lifecycle::Startup::Counted(_) = startup {
+            let lowest = WinsockVersion(self.version.load(Ordering::Relaxed)).lower(request.version);
+            self.version.store(lowest.0, Ordering::Relaxed);
+        }
+        startup
+    }
+
+    /// Whether startups were made for a version without overlapped I/O: then every call that stays out is a blocking one. As Windows'
+    /// `ws2_32.dll` does for a process, the lowest version of all startups since the first counts.
+    pub fn is_before_2_0(&self) -> bool {
+        self.references() != 0 && !WinsockVersion(self.version.load(Ordering::Relaxed)).has_overlapped_io()
+    }
+
+    /// Whether the network subsystem still serves what is up (contract: WSA-6). What is not up is the worker's to find out.
+    fn is_served(&self, client: &Ref<Client>) -> bool {
+        if !self.enter() {
+            return true;
+        }
+        let served = client.driver().subsystem.is_served();
+        self.leave(client);
+        served
+    }
+
+    /// Whether look-ups are out.
+    pub fn has_look_ups(&self) -> bool {
+        !self.look_ups.lock().is_empty()
+    }
+
+    /// Cancels the look-ups of a client that knows no overlapped I/O; how many.
+    pub fn interrupt_look_ups(&self) -> u32 {
+        self.cancel_look_ups(Why::Interrupted, |_| true)
+    }
+
     /// A cleanup (contract: WSA-2, WSP-1). The last one completes when the teardown is over; if it is cancelled before, only the
     /// waiting ends.
     pub fn cleanup(&self, handle: &Ref<Handle>, irp: Irp) -> NTSTATUS {
         let client = handle.client();
+        if self.target == Target::Application && self.is_before_2_0() && client.has_blocking_calls() {
+            // Nothing is lost: the calls are cancelled first (contract: WSA-7).
+            return irp.complete(WsaError::InProgress.status(), 0);
+        }
         let released = self.event(handle, Lifecycle::cleanup);
         match released {
             Released::None => irp.complete(WsaError::NotInitialised.status(), 0),
@@ -209,7 +262,7 @@ impl Instance {
                 parked.complete(WsaError::OperationAborted.status(), 0);
             }
         }
-        self.cancel_look_ups(|look_up| look_up.came_through(opener));
+        self.cancel_look_ups(Why::Aborted, |look_up| look_up.came_through(opener));
     }
 
     /// Looks at the startups and cleanups that wait, and at the look-ups that are out: whose, their kind, and when each was taken. `visit` is called under a spin lock.
@@ -309,20 +362,23 @@ impl Instance {
         unsafe { self.look_ups.lock().remove(links) };
     }
 
-    /// Cancels the look-ups that are wanted, each once. They are finished on the worker.
-    fn cancel_look_ups(&self, wanted: impl Fn(&LookUp) -> bool) {
-        while let Some(look_up) = self.hold_look_up(&wanted) {
+    /// Cancels the look-ups that are wanted, each once; how many. They are finished on the worker.
+    fn cancel_look_ups(&self, why: Why, wanted: impl Fn(&LookUp) -> bool) -> u32 {
+        let mut count = 0_u32;
+        while let Some(look_up) = self.hold_look_up(why, &wanted) {
             look_up.cancel_held();
+            count = count.wrapping_add(1);
         }
+        count
     }
 
-    fn hold_look_up(&self, wanted: impl Fn(&LookUp) -> bool) -> Option<Ref<LookUp>> {
+    fn hold_look_up(&self, why: Why, wanted: impl Fn(&LookUp) -> bool) -> Option<Ref<LookUp>> {
         let look_ups = self.look_ups.lock();
         let mut next = look_ups.first();
         while let Some(links) = next {
             // SAFETY: a look-up leaves the list before it goes.
             let look_up = unsafe { LookUp::from_links(links).as_ref() };
-            if wanted(look_up) && look_up.hold_for_cancel() {
+            if wanted(look_up) && look_up.hold_for_cancel(why) {
                 // SAFETY: it has not left the list, so a reference to it exists.
                 return Some(unsafe { Ref::again(look_up) });
             }
@@ -335,7 +391,7 @@ impl Instance {
     /// The worker's run: makes every transition that can be made now.
     pub fn run(&self, home: Home<'_>, passive: Passive) {
         if self.lifecycle().state() == State::Stopping {
-            self.cancel_look_ups(|_| true);
+            self.cancel_look_ups(Why::Aborted, |_| true);
             self.end_sockets();
             if !self.gate.is_drained() {
                 self.leave_lingering(home);
@@ -447,7 +503,10 @@ impl Instance {
         home.keep();
         let _generation = self.gate.open();
         let Owner::Handle(handle) = &parked.owner else { return };
-        let started = self.event(handle, Lifecycle::started);
+        let started = self.event(handle, |lifecycle, share| {
+            self.version.store(request.version.0, Ordering::Relaxed);
+            lifecycle.started(share)
+        });
         debug_assert!(started, "it was starting, with no reference");
         self.answer(parked, &request, 1);
     }
@@ -459,7 +518,7 @@ impl Instance {
                 return;
             };
             let Owner::Handle(handle) = &parked.owner else { return };
-            let startup = self.event(handle, Lifecycle::startup);
+            let startup = self.event(handle, |lifecycle, share| self.count(lifecycle, share, &request));
             match startup {
                 wskclient_lifecycle::Startup::Counted(references) => self.answer(parked, &request, references),
                 wskclient_lifecycle::Startup::Refused => parked.complete(WsaError::NoBuffers.status(), 0),
@@ -502,11 +561,16 @@ impl Instance {
 
     /// The network subsystem is not there: nobody is counted (contract: WSA-6).
     fn refuse_all(&self, home: Home<'_>, passive: Passive) {
+        // Those that have waited: whoever comes from now on, perhaps because one of them was told, tries anew.
+        let waiting = self.startups.count();
         self.change(|| home.process(), Lifecycle::start_ended);
         home.driver().watchdog.watch();
         home.driver().subsystem.give_up(passive);
-        while let Some(parked) = self.startups.pop() {
+        for parked in core::iter::from_fn(|| self.startups.pop()).take(waiting) {
             parked.complete(WsaError::SystemNotReady.status(), 0);
+        }
+        if !self.startups.is_empty() {
+            home.queue_work();
         }
     }
 }

@@ -15,7 +15,7 @@
 //! | `process`, `client`, `target`, `instance` | processes, and the providers that they start: startup, cleanup, teardown |
 //! | `table`, `socket`, `operation`, `accept`, `datagram`, `options`, `events`, `requests` | sockets by handle, their lives, and what is asked of them |
 //! | `names` | look-ups |
-//! | `queue`, `quota` | IRPs that wait in the driver, and what a client may hold at once |
+//! | `queue`, `cancel`, `quota` | IRPs that wait in the driver, why requests are cancelled, and what a client may hold at once |
 //! | `worker`, `watchdog`, `rundown` | the one thread, who looks after it, and whoever else is in the image |
 //! | `ledger`, `outstanding`, `trace` | what is held, what is pending, what the driver waits for, and what it tells |
 //! | `irp`, `nt`, `lock`, `list`, `pool`, `clock`, `system` | the kernel, in Rust's terms |
@@ -25,6 +25,7 @@ extern crate alloc;
 extern crate wdk_panic;
 
 mod accept;
+mod cancel;
 mod client;
 mod clock;
 mod datagram;

@@ -6,6 +6,7 @@
 mod request;
 mod results;
 
+use crate::cancel::{Cancelled, Why};
 use crate::client::{Client, Opener};
 use crate::clock;
 use crate::irp::Irp;
@@ -19,7 +20,6 @@ use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::mem::offset_of;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, Ordering};
 use wdk_sys::{DEVICE_OBJECT, IRP, NTSTATUS};
 use wsk::{NOT_IMPLEMENTED, NameQuestion, Passive, sys};
 use wskclient_abi::{AF_INET, Address, AddressToNameReply, Kind, Namespace, STATUS_PENDING, STATUS_SUCCESS, WsaError};
@@ -47,6 +47,15 @@ enum Question {
     },
 }
 
+impl Question {
+    const fn kind(&self) -> Kind {
+        match self {
+            Self::Addresses(_) => Kind::NameToAddresses,
+            Self::Names { .. } => Kind::AddressToName,
+        }
+    }
+}
+
 /// A look-up that is out at WSK, or has just come back.
 ///
 /// # Invariants
@@ -59,9 +68,10 @@ pub struct LookUp {
     namespace: Namespace,
     irp: NonNull<IRP>,
     opener: Opener,
-    claim: Claim,
-    cancelled: AtomicBool,
+    /// When the request was taken.
     since: u64,
+    claim: Claim,
+    cancelled: Cancelled,
     question: UnsafeCell<Question>,
 }
 
@@ -73,6 +83,10 @@ unsafe impl Send for LookUp {}
 /// Asks WSK.
 pub fn look_up(client: &Ref<Client>, mut irp: Irp, request: LookUpRequest, passive: Passive) -> NTSTATUS {
     let LookUpRequest { namespace, question } = request;
+    let charge = match client.charge(&irp, question.kind()) {
+        Ok(charge) => charge,
+        Err(error) => return irp.complete(error.status(), 0),
+    };
     let instance = client.instance(Target::Namespace(namespace));
     if !instance.enter() {
         return irp.complete(WsaError::NotInitialised.status(), 0);
@@ -85,7 +99,7 @@ pub fn look_up(client: &Ref<Client>, mut irp: Irp, request: LookUpRequest, passi
         instance.leave(client);
         return irp.complete(WsaError::NotEnoughMemory.status(), 0);
     };
-    client.take(look_up.kind());
+    charge.take();
     irp.mark_pending();
     let context = look_up.clone().into_raw();
     // SAFETY: the routine takes the context over.
@@ -122,9 +136,9 @@ impl LookUp {
             namespace,
             irp: irp.as_raw(),
             opener: Opener::of(irp),
-            claim: Claim::new(),
-            cancelled: AtomicBool::new(false),
             since: clock::now(),
+            claim: Claim::new(),
+            cancelled: Cancelled::no(),
             question: UnsafeCell::new(question),
         })
     }
@@ -142,10 +156,7 @@ impl LookUp {
     /// What it is counted as.
     pub fn kind(&self) -> Kind {
         // SAFETY: which variant it is never changes.
-        match unsafe { &*self.question.get() } {
-            Question::Addresses(_) => Kind::NameToAddresses,
-            Question::Names { .. } => Kind::AddressToName,
-        }
+        unsafe { &*self.question.get() }.kind()
     }
 
     /// The place in the provider's list.
@@ -186,8 +197,8 @@ impl LookUp {
     }
 
     /// Holds it, to cancel it, if it was not cancelled before and has not come back.
-    pub fn hold_for_cancel(&self) -> bool {
-        !self.cancelled.swap(true, Ordering::Relaxed) && self.claim.hold()
+    pub fn hold_for_cancel(&self, why: Why) -> bool {
+        self.cancelled.set(why) && self.claim.hold()
     }
 
     /// Cancels a look-up that is held, and lets go of it.
@@ -210,8 +221,8 @@ impl LookUp {
     /// What a failure is called: a look-up that fails after it was cancelled was cancelled by that; memory has a name of its own among
     /// namespace providers (contract: NSP-1, NSP-2).
     fn verdict(&self, status: NTSTATUS) -> NTSTATUS {
-        if self.cancelled.load(Ordering::Relaxed) {
-            WsaError::OperationAborted.status()
+        if self.cancelled.is_set() {
+            self.cancelled.name(WsaError::OperationAborted.status())
         } else if status == WsaError::NoBuffers.status() {
             WsaError::NotEnoughMemory.status()
         } else {

@@ -1,5 +1,6 @@
 //! A request that is out at WSK, with its own IRP and buffer: the record of who ends it.
 
+use crate::cancel::{Cancelled, Why};
 use crate::client::Opener;
 use crate::irp::Irp;
 use crate::list::Links;
@@ -12,11 +13,10 @@ use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::mem::take;
 use core::ptr::{NonNull, null_mut};
-use core::sync::atomic::{AtomicBool, Ordering};
 use wdk_sys::{DEVICE_OBJECT, IRP, NTSTATUS};
 use wsk::sys;
 use wskclient_abi::{Kind, STATUS_PENDING};
-use wskclient_lifecycle::{Arrived, Claim, Ended, Returned};
+use wskclient_lifecycle::{Arrived, Claim, Returned};
 
 /// A record of a socket's, linked into the socket's pending set while the request is out. It comes from the socket and goes back
 /// there: no pool is touched.
@@ -36,9 +36,7 @@ pub struct Operation {
     since: u64,
     kind: Kind,
     claim: Claim,
-    cancelled: AtomicBool,
-    /// Its IRP is being completed: it is in the pending set, but not pending.
-    over: AtomicBool,
+    cancelled: Cancelled,
 }
 
 /// What a pending request keeps alive.
@@ -67,8 +65,7 @@ impl Operation {
             since: 0,
             kind: Kind::Send,
             claim: Claim::new(),
-            cancelled: AtomicBool::new(false),
-            over: AtomicBool::new(false),
+            cancelled: Cancelled::no(),
         }
     }
 
@@ -79,8 +76,7 @@ impl Operation {
         self.opener = Opener::of(irp);
         self.since = since;
         self.kind = kind;
-        *self.cancelled.get_mut() = false;
-        *self.over.get_mut() = false;
+        self.cancelled.renew();
         self.claim.renew();
     }
 
@@ -95,11 +91,6 @@ impl Operation {
         self.kind
     }
 
-    /// Whether the request's IRP is being completed.
-    pub fn is_over(&self) -> bool {
-        self.over.load(Ordering::Relaxed)
-    }
-
     /// When the request was taken.
     pub const fn since(&self) -> u64 {
         self.since
@@ -111,8 +102,8 @@ impl Operation {
     }
 
     /// Holds the record, to cancel its request, if it was not cancelled before and has not come back.
-    pub fn hold_for_cancel(&self) -> bool {
-        !self.cancelled.swap(true, Ordering::Relaxed) && self.claim.hold()
+    pub fn hold_for_cancel(&self, why: Why) -> bool {
+        self.cancelled.set(why) && self.claim.hold()
     }
 }
 
@@ -215,8 +206,8 @@ pub unsafe fn cancel_held(operation: NonNull<Operation>) {
     }
 }
 
-/// Ends a request whose IRP is the driver's again: the socket takes note of the outcome, the IRP completes, the record leaves the
-/// pending set, and goes back to the socket if the call has returned.
+/// Ends a request whose IRP is the driver's again: the socket takes note of the outcome, the record leaves the pending set, and goes
+/// back to the socket if the call has returned; then the IRP completes. What the request used is given back first (contract: SAN-4).
 ///
 /// # Safety
 /// The claim has told the caller to.
@@ -231,12 +222,9 @@ unsafe fn end(operation: NonNull<Operation>) {
     // SAFETY: as above, so it is ours.
     let mut irp = unsafe { Irp::from_raw(irp) };
     let (status, information) = socket.outcome(kind, status, information, reserved, &mut irp);
-    record.over.store(true, Ordering::Relaxed);
+    let status = record.cancelled.name(status);
+    // SAFETY: pending until now; this party gives it back once.
+    unsafe { socket.take_back(operation, &record.claim) };
     socket.client().complete(irp, kind, status, information);
-    // SAFETY: pending until now.
-    unsafe { socket.unlink(operation) };
-    if record.claim.ended() == Ended::Second {
-        // SAFETY: the request has been ended, and the call has returned.
-        unsafe { socket.recycle(operation) };
-    }
+    socket.completed();
 }

@@ -114,6 +114,19 @@ impl IrpQueue {
         self.irps.lock().is_empty()
     }
 
+    /// How many wait. Linear.
+    pub fn count(&self) -> usize {
+        let list = self.irps.lock();
+        let mut next = list.first();
+        let mut count = 0_usize;
+        while let Some(links) = next {
+            count = count.wrapping_add(1);
+            // SAFETY: in this list.
+            next = unsafe { Links::after(links) };
+        }
+        count
+    }
+
     /// Lets an IRP wait, which is marked pending and counted as taken. One that is cancelled already is completed.
     pub fn park(&self, parked: Parked) {
         let Parked { irp, owner, kind, since } = parked;

@@ -64,7 +64,7 @@ impl Charges {
     }
 }
 
-/// Whether requests of that kind are charged: those on sockets, but for the ones that give something back and are never refused.
+/// Whether requests of that kind are charged: look-ups, and those on sockets, but for the ones that give something back and are never refused.
 pub const fn is_charged(kind: Kind) -> bool {
     matches!(
         kind,
@@ -82,6 +82,8 @@ pub const fn is_charged(kind: Kind) -> bool {
             | Kind::SetOption
             | Kind::IoControl
             | Kind::Events
+            | Kind::NameToAddresses
+            | Kind::AddressToName
     )
 }
 

@@ -48,6 +48,8 @@ pub enum Request {
         /// What it is for.
         role: Role,
     },
+    /// Blocking calls are cancelled.
+    CancelBlocking,
     /// A look-up.
     LookUp(LookUpRequest),
     /// A request on a socket.
@@ -125,6 +127,7 @@ impl Request {
             }
             Ioctl::Startup => StartupRequest::decode(irp).map(Self::Startup),
             Ioctl::Cleanup => decode_cleanup(irp),
+            Ioctl::CancelBlocking => irp.no_input().map(|()| Self::CancelBlocking),
             Ioctl::NameToAddresses => LookUpRequest::addresses(irp).map(Self::LookUp),
             Ioctl::AddressToName => LookUpRequest::names(irp).map(Self::LookUp),
             Ioctl::Socket => decode_open(irp),

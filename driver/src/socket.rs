@@ -13,6 +13,7 @@ mod outstanding;
 pub use self::closing::Ending;
 use self::closing::Step;
 use self::linger::{Lingering, Stage};
+use crate::cancel::{Why, blocks};
 use crate::client::{Client, Opener};
 use crate::clock;
 use crate::datagram::Peer;
@@ -38,7 +39,7 @@ use wsk::{Callbacks, Category, Passive, SocketRef};
 use wskclient_abi::{
     AcceptReply, AddressReply, Kind, Linger, Role, STATUS_SUCCESS, SocketHandle, SocketReply, WsaError, is_error,
 };
-use wskclient_lifecycle::Claim;
+use wskclient_lifecycle::{Claim, Ended};
 use zerocopy::FromZeros;
 
 /// How far a socket has come.
@@ -140,6 +141,8 @@ pub struct SocketState {
     /// WSK's socket.
     pub wsk: Option<SocketRef>,
     pending: List,
+    /// Requests that have left the pending set and whose IRPs are not complete.
+    completing: u32,
     free: List,
     close_request: Option<Irp>,
     lingering: Lingering,
@@ -362,14 +365,26 @@ impl Socket {
         true
     }
 
-    /// A record's request is over.
+    /// A record's request is over, but for the completion of its IRP: until [`completed`](Self::completed) the socket stays. The
+    /// record is free if the call has returned.
     ///
     /// # Safety
-    /// The record is in the pending set.
-    pub unsafe fn unlink(&self, operation: NonNull<Operation>) {
+    /// The record is in the pending set, and the claim, which is the record's, has told the caller to end the request.
+    pub unsafe fn take_back(&self, operation: NonNull<Operation>, claim: &Claim) {
         let mut state = self.state.lock();
         // SAFETY: the caller's promise.
         unsafe { state.pending.remove(operation.cast()) };
+        state.completing = state.completing.wrapping_add(1);
+        if claim.ended() == Ended::Second {
+            // SAFETY: in no list now, and nobody uses it any more.
+            unsafe { state.free.push(operation.cast()) };
+        }
+    }
+
+    /// The IRP of a request that was taken back is complete.
+    pub fn completed(&self) {
+        let mut state = self.state.lock();
+        state.completing = state.completing.wrapping_sub(1);
         if state.linger_goes_on() {
             drop(state);
             self.queue_work();
@@ -385,20 +400,55 @@ impl Socket {
                 parked.complete(WsaError::OperationAborted.status(), 0);
             }
         }
-        while let Some(operation) = self.hold_for_cancel(|operation| operation.came_through(opener)) {
+        while let Some(operation) = self.hold_for_cancel(Why::Aborted, |operation| operation.came_through(opener)) {
             // SAFETY: held just now.
             unsafe { crate::operation::cancel_held(operation) };
         }
     }
 
-    fn hold_for_cancel(&self, wanted: impl Fn(&Operation) -> bool) -> Option<NonNull<Operation>> {
+    /// Whether a call is out, or waits, that blocks a client which knows no overlapped I/O.
+    pub fn has_blocking_calls(&self) -> bool {
+        let any = self.any_pending(|operation| blocks(operation.kind()));
+        any || !self.accepts.is_empty()
+    }
+
+    fn any_pending(&self, wanted: impl Fn(&Operation) -> bool) -> bool {
+        let state = self.state.lock();
+        let mut next = state.pending.first();
+        while let Some(links) = next {
+            // SAFETY: pending, so the record is there while the lock is held.
+            if wanted(unsafe { Operation::from_links(links).as_ref() }) {
+                return true;
+            }
+            // SAFETY: in the list whose lock is held.
+            next = unsafe { Links::after(links) };
+        }
+        false
+    }
+
+    /// Cancels the blocking calls of a client that knows no overlapped I/O; how many.
+    pub fn cancel_blocking_calls(&self) -> u32 {
+        let mut count = 0_u32;
+        while let Some(parked) = self.accepts.pop() {
+            parked.complete(WsaError::Interrupted.status(), 0);
+            count = count.wrapping_add(1);
+        }
+        while let Some(operation) = self.hold_for_cancel(Why::Interrupted, |operation| blocks(operation.kind())) {
+            // SAFETY: held just now.
+            unsafe { crate::operation::cancel_held(operation) };
+            count = count.wrapping_add(1);
+        }
+        count
+    }
+
+    fn hold_for_cancel(&self, why: Why, wanted: impl Fn(&Operation) -> bool) -> Option<NonNull<Operation>> {
         let state = self.state.lock();
         let mut next = state.pending.first();
         while let Some(links) = next {
             let operation = Operation::from_links(links);
             // SAFETY: pending, so the record is there while the lock is held.
             let record = unsafe { operation.as_ref() };
-            if wanted(record) && record.hold_for_cancel() {
+            if wanted(record) && record.hold_for_cancel(why) {
                 return Some(operation);
             }
             // SAFETY: in the list whose lock is held.
@@ -618,6 +668,7 @@ impl SocketState {
             ready: None,
             wsk: None,
             pending: List::new(),
+            completing: 0,
             free: List::new(),
             close_request: None,
             lingering: Lingering::none(),

@@ -15,7 +15,7 @@ pub struct StartupRequest {
     /// What is started.
     pub target: Target,
     /// The version that is negotiated.
-    version: WinsockVersion,
+    pub version: WinsockVersion,
     entry: CatalogEntry,
     namespace: NamespaceEntry,
 }

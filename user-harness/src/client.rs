@@ -172,6 +172,15 @@ impl Client {
         self.begin(Ioctl::Cleanup, &input, Vec::new(), format!("cleanup of namespace {guid}"))
     }
 
+    /// Cancels the blocking calls of a client that was started with a version before 2.0 (`WSACancelBlockingCall`): they end with
+    /// `WSAEINTR`.
+    ///
+    /// # Errors
+    /// `WSAEOPNOTSUPP` in 2.x, `WSAEINVAL` when no blocking call is outstanding, `WSANOTINITIALISED`.
+    pub fn cancel_blocking(&self) -> Result<(), Error> {
+        self.begin::<()>(Ioctl::CancelBlocking, &(), Vec::new(), "cancel blocking calls".into()).call()
+    }
+
     /// Creates a socket over IPv4 that belongs to `provider`.
     ///
     /// # Errors

@@ -214,6 +214,7 @@ fn advice_on(status: NtStatus) -> Option<&'static str> {
     }
     Some(match WsaError::from_status(status)? {
         WsaError::AccessDenied => "the device admits SYSTEM and administrators: use an elevated prompt",
+        WsaError::InProgress => "a 1.1 client cancels its blocking calls first, and waits for them to end",
         WsaError::NotInitialised => "start the provider up first; each startup allows one cleanup",
         WsaError::AddressInUse => "another program has the port: choose another, or port 0 to let the stack choose",
         WsaError::AddressNotAvailable => "use an address of this machine to bind, and a port other than 0 to connect",

@@ -106,7 +106,7 @@ errors! {
     /// The address is not one of this machine's, or can't be connected to.
     AddressNotAvailable "WSAEADDRNOTAVAIL" = 10049, status(0xC000_0207), [0xC000_0141];
     /// The network subsystem has failed, or has given the socket up.
-    NetworkDown "WSAENETDOWN" = 10050, customer(10050), [0xC000_00B6];
+    NetworkDown "WSAENETDOWN" = 10050, customer(10050), [0xC000_00A3, 0xC000_00B6];
     /// No route to the network.
     NetworkUnreachable "WSAENETUNREACH" = 10051, status(0xC000_023C), [0xC000_00BE];
     /// The connection was ended on this side.

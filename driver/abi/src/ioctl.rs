@@ -82,6 +82,9 @@ ioctls! {
     Startup = 0x810, Buffered;
     /// Releases a reference: in [`Cleanup`](crate::Cleanup). The last one completes when the teardown is over.
     Cleanup = 0x811, Buffered;
+    /// Cancels the blocking calls of a 1.1 client, as `WSACancelBlockingCall` does: its accepts, connects, sends, receives and look-ups
+    /// that are out end with `WSAEINTR`, and then a cleanup works. `WSAEINVAL` when there is none, `WSAEOPNOTSUPP` in 2.x.
+    CancelBlocking = 0x812, Buffered;
     /// Creates a socket: in [`SocketOpen`](crate::SocketOpen), out [`SocketReply`](crate::SocketReply).
     Socket = 0x820, Buffered;
     /// Binds a socket to a local address: in [`Bind`](crate::Bind).

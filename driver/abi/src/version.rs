@@ -38,6 +38,18 @@ impl WinsockVersion {
         self.0.to_le_bytes()[1]
     }
 
+    /// The lower of two versions.
+    #[must_use]
+    pub const fn lower(self, other: Self) -> Self {
+        if other.rank() < self.rank() { other } else { self }
+    }
+
+    /// Whether it knows overlapped I/O. Where it does not, a call that stays out is a blocking one (contract: WSA-7).
+    #[must_use]
+    pub const fn has_overlapped_io(self) -> bool {
+        self.major() >= 2
+    }
+
     const fn rank(self) -> u16 {
         self.0.swap_bytes()
     }
@@ -80,6 +92,15 @@ mod tests {
         assert_eq!(negotiated(0, 9, (1, 0)), None);
         assert_eq!(negotiated(0, 0, (1, 0)), None);
         assert_eq!(negotiated(1, 1, (2, 0)), None);
+    }
+
+    #[test]
+    fn the_lower_of_two_versions_goes_by_major_and_then_by_minor() {
+        let version = WinsockVersion::new;
+        assert_eq!(version(2, 0).lower(version(1, 9)), version(1, 9));
+        assert_eq!(version(1, 0).lower(version(1, 1)), version(1, 0));
+        assert_eq!(version(2, 2).lower(version(2, 2)), version(2, 2));
+        assert!(version(2, 0).has_overlapped_io() && !version(1, 1).has_overlapped_io());
     }
 
     #[test]

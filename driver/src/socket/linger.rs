@@ -5,6 +5,7 @@
 //! whatever is still missing is left out and the close aborts.
 
 use super::{Held, Phase, Socket, SocketState};
+use crate::cancel::Why;
 use crate::list::Links;
 use crate::nt;
 use crate::operation::Operation;
@@ -235,7 +236,7 @@ impl Socket {
     /// Cancels what a close that lingers does not wait for: everything but sends and shutdowns.
     pub(super) fn cancel_all_but_sends(&self) {
         while let Some(operation) =
-            self.hold_for_cancel(|operation| !matches!(operation.kind(), Kind::Send | Kind::Shutdown))
+            self.hold_for_cancel(Why::Aborted, |operation| !matches!(operation.kind(), Kind::Send | Kind::Shutdown))
         {
             // SAFETY: held just now.
             unsafe { crate::operation::cancel_held(operation) };

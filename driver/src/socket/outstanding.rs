@@ -12,11 +12,7 @@ impl Socket {
     pub fn requests(&self, mut visit: impl FnMut(SocketHandle, Kind, u64)) {
         let state = self.state.lock();
         let handle = state.handle;
-        state.each_pending(|operation| {
-            if !operation.is_over() {
-                visit(handle, operation.kind(), operation.since());
-            }
-        });
+        state.each_pending(|operation| visit(handle, operation.kind(), operation.since()));
         if state.close_request.is_some() {
             visit(handle, Kind::Close, state.closing_since);
         }

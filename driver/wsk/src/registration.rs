@@ -85,6 +85,23 @@ impl Registration {
         Ok(())
     }
 
+    /// Whether the provider that is captured is still there: whether it can be captured once more, without waiting. The second
+    /// capture is given back at once. `<= DISPATCH_LEVEL`.
+    ///
+    /// # Safety
+    /// The caller keeps the capture during the call.
+    #[must_use]
+    pub unsafe fn is_served(self: Pin<&Self>) -> bool {
+        let mut npi = sys::ProviderNpi { client: null_mut(), dispatch: core::ptr::null() };
+        // SAFETY: registered, since it is captured; it does not wait.
+        let status = unsafe { sys::WskCaptureProviderNPI(self.block.get(), sys::NO_WAIT, &raw mut npi) };
+        if status == 0 {
+            // SAFETY: one release for the one successful capture.
+            unsafe { sys::WskReleaseProviderNPI(self.block.get()) };
+        }
+        status == 0
+    }
+
     /// The captured provider.
     #[must_use]
     pub fn provider(&self) -> Option<Provider> {

@@ -65,6 +65,7 @@ pub fn well_formed(ioctl: Ioctl, socket: SocketHandle) -> (Vec<u8>, usize) {
             (bytes_of(&input), size_of::<StartupReply>())
         }
         Ioctl::Cleanup => (bytes_of(&Cleanup { provider: 0, reserved: 0, guid: Guid::NIL }), 0),
+        Ioctl::CancelBlocking => (Vec::new(), 0),
         Ioctl::Socket => (bytes_of(&open(Role::Connection)), size_of::<SocketReply>()),
         Ioctl::Bind => (bytes_of(&Bind { socket, address, reserved: 0 }), 0),
         Ioctl::Listen => (bytes_of(&Listen { socket, backlog: 1, reserved: 0 }), 0),

@@ -355,6 +355,7 @@ fn names_a_socket(ioctl: Ioctl) -> bool {
         Ioctl::LedgerPending,
         Ioctl::Startup,
         Ioctl::Cleanup,
+        Ioctl::CancelBlocking,
         Ioctl::Socket,
         Ioctl::NameToAddresses,
         Ioctl::AddressToName,
