@@ -2,7 +2,7 @@
 
 use crate::{
     backend::{Choice, Kind},
-    commands::{completions, help, status, stress, timeline},
+    commands::{bench, completions, help, service, status, stress, timeline},
     output::Format,
 };
 use clap::{Args, Parser, Subcommand};
@@ -116,6 +116,14 @@ pub(crate) enum Command {
                       broken. Otherwise the exit\ncode is 1 (or 6), and the last line is the command that does it again."
     )]
     Stress(stress::Arguments),
+    /// Measures requests, restarts, round trips, throughput, beside the host's sockets
+    #[command(
+        after_help = "Examples:\n  wskctl bench\n  wskctl --format json bench --repeats 20 > before.jsonl\n\nAnother program's \
+                      load shows in the extremes: compare medians only when they lie further apart\nthan those. In the lab the \
+                      kernel is a model and the peers share its processors: the figures\ncompare two drivers, and say nothing \
+                      about Windows."
+    )]
+    Bench(bench::Arguments),
     /// Records a run and draws it: references, sockets, requests from issue to completion
     #[command(
         after_help = "Examples:\n  wskctl timeline demo\n  wskctl timeline --html demo.html --svg demo.svg demo\n  wskctl timeline \
@@ -124,6 +132,34 @@ pub(crate) enum Command {
                       of its completion. A teardown is the cleanup, or the process's end, that releases\nthe last reference."
     )]
     Timeline(timeline::Arguments),
+    /// Windows: installs the driver from its INF
+    #[command(
+        after_help = "Examples:\n  wskctl install\n  wskctl install C:\\package\\x64\\wskclient.inf\n\nNeeds an \
+                            elevated prompt. Not run on Windows: this project has no Windows machine. Run in Wine."
+    )]
+    Install(service::Inf),
+    /// Windows: stops the driver and removes it
+    #[command(
+        after_help = "Examples:\n  wskctl uninstall\n\nNeeds an elevated prompt. Wine, which has no driver store, needs \
+                            the INF. Not run on Windows."
+    )]
+    Uninstall(service::Inf),
+    /// Windows: starts the driver, as `sc start WskClient` does
+    #[command(after_help = "Examples:\n  wskctl start\n\nNeeds an elevated prompt. Not run on Windows.")]
+    Start,
+    /// Windows: stops the driver, and waits until it has unloaded
+    #[command(
+        after_help = "Examples:\n  wskctl stop\n\nNeeds an elevated prompt. It unloads when its last handle closes. Not \
+                            run on Windows."
+    )]
+    Stop,
+    /// Windows: shows and sets Driver Verifier's settings for the driver
+    #[command(
+        after_help = "Examples:\n  wskctl verifier\n  wskctl verifier --set standard\n  wskctl verifier --reset\n\nNeeds an \
+                      elevated prompt. Settings take effect when Windows restarts; --set replaces the\nsettings for other drivers, \
+                      --reset takes all of them back. Not run on Windows."
+    )]
+    Verifier(service::Verifier),
     /// Writes a shell's completion script to standard output
     #[command(
         after_help = "Examples:\n  wskctl completions bash > ~/.local/share/bash-completion/completions/wskctl\n  wskctl \

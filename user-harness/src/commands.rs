@@ -1,10 +1,12 @@
 //! The commands: what each does once the command line is understood.
 
 mod agent;
+pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod help;
 mod hold;
 mod run;
+pub(crate) mod service;
 pub(crate) mod status;
 pub(crate) mod stress;
 pub(crate) mod timeline;
@@ -40,6 +42,12 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> 
         Command::Stress(arguments) => {
             stress::run(&choice, &parsed.global, &arguments, &mut output).map(|()| Exit::Success)
         }
+        Command::Bench(arguments) => bench::run(&choice, &arguments, &mut output).map(|()| Exit::Success),
+        Command::Install(arguments) => service::install(&arguments, &mut output).map(|()| Exit::Success),
+        Command::Uninstall(arguments) => service::uninstall(&arguments, &mut output).map(|()| Exit::Success),
+        Command::Start => service::start(&mut output).map(|()| Exit::Success),
+        Command::Stop => service::stop(&mut output).map(|()| Exit::Success),
+        Command::Verifier(arguments) => service::verifier(&arguments, &mut output).map(|()| Exit::Success),
         Command::Timeline(arguments) => {
             timeline::run(&choice, &parsed.global, &arguments, &mut output).map(|()| Exit::Success)
         }

@@ -57,6 +57,9 @@ pub enum Cause {
     /// What was asked for has no meaning.
     #[error("{0}")]
     Usage(String),
+    /// A program of Windows' that manages drivers did not do what it was asked for.
+    #[error("{}", .0.why)]
+    Service(Box<Advised>),
     /// It was told already; what is left is how the process ends.
     #[error("see above")]
     Told(Exit),
@@ -66,6 +69,17 @@ pub enum Cause {
     /// Something was observed that the contract excludes.
     #[error("{0}")]
     Unexpected(String),
+}
+
+/// Why something did not work, where that says more than a status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advised {
+    /// Why not.
+    pub why: String,
+    /// What to try.
+    pub advice: &'static str,
+    /// How this program ends then.
+    pub exit: Exit,
 }
 
 fn protocol(word: u32) -> String {
@@ -105,6 +119,11 @@ impl Error {
     #[must_use]
     pub fn new(what: impl Into<String>, cause: Cause) -> Self {
         Self { what: what.into(), cause }
+    }
+
+    /// A program of Windows' that manages drivers did not do what it was asked for.
+    pub(crate) fn service(what: &str, why: impl Into<String>, advice: &'static str, exit: Exit) -> Self {
+        Self::new(what, Cause::Service(Box::new(Advised { why: why.into(), advice, exit })))
     }
 
     /// A request ended with an error.
@@ -163,6 +182,7 @@ impl Error {
             Cause::NobodyReads => Exit::Success,
             Cause::Usage(_) => Exit::Usage,
             Cause::Told(exit) => *exit,
+            Cause::Service(advised) => advised.exit,
             Cause::Interrupted => Exit::Interrupted,
             _ => Exit::Failed,
         }
@@ -173,7 +193,7 @@ impl Error {
     pub fn advice(&self) -> Option<&'static str> {
         match &self.cause {
             Cause::Absent(_) if cfg!(windows) => {
-                Some("load the driver: `sc start wskclient`; `sc query wskclient` shows whether it runs")
+                Some("load the driver: `wskctl start`; `sc query WskClient` shows whether it is installed and runs")
             }
             Cause::Absent(_) => {
                 Some("`cargo lab build` makes the driver; --driver PATH.sys or WSKCLIENT_SYS names another one")
@@ -188,6 +208,7 @@ impl Error {
                 Some("driver and wskctl come from different builds: build both from one checkout")
             }
             Cause::Lab(_) => Some("the report above names the rule and shows the history of what broke it"),
+            Cause::Service(advised) => Some(advised.advice),
             Cause::Status(status) => advice_on(*status),
             Cause::Host(error) => advice_on_host(error.kind()),
             Cause::Unexpected(_) | Cause::Usage(_) | Cause::Told(_) | Cause::NobodyReads | Cause::Interrupted => None,

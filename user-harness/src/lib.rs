@@ -23,6 +23,7 @@
 #![cfg_attr(windows, deny(unsafe_code))]
 
 pub mod backend;
+mod bench;
 pub mod cli;
 pub mod device;
 pub mod peer;
@@ -39,6 +40,7 @@ mod operation;
 mod output;
 mod progress;
 mod record;
+mod service;
 mod socket;
 mod standing;
 mod status;
@@ -47,7 +49,7 @@ mod timeline;
 
 pub use client::{Client, Started};
 pub use commands::run;
-pub use error::{Cause, Error, Exit};
+pub use error::{Advised, Cause, Error, Exit};
 pub use names::{Named, Resolved, Wanted};
 pub use operation::{Accepted, Operation, Received, Reply, Sent};
 pub use record::Recorder;

@@ -46,6 +46,9 @@ fn help_is_as_the_golden_files_show_it() {
     golden("demo.txt", &["demo", "--help"]);
     golden("hold.txt", &["hold", "--help"]);
     golden("stress.txt", &["stress", "--help"]);
+    golden("bench.txt", &["bench", "--help"]);
+    golden("install.txt", &["install", "--help"]);
+    golden("verifier.txt", &["verifier", "--help"]);
     golden("timeline.txt", &["timeline", "--help"]);
     golden("completions.txt", &["completions", "--help"]);
     golden("man.txt", &["man", "--help"]);
@@ -209,6 +212,18 @@ fn that_nobody_reads_the_output_any_more_is_no_failure_and_is_not_told() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wskctl"));
     let output = command.args(["completions", "bash"]).stdout(writer).output().expect("wskctl runs");
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+}
+
+#[test]
+#[cfg(not(windows))]
+fn what_manages_the_driver_on_windows_says_so_elsewhere() {
+    for command in ["install", "uninstall", "start", "stop", "verifier"] {
+        let output = wskctl(&[command]);
+        assert_eq!(output.status.code(), Some(3), "{command}");
+        let error = text(&output.stderr);
+        assert!(error.contains("on Windows only; here `--backend lab` runs the driver"), "{error}");
+        assert!(error.contains("\n  try: wskctl --backend lab status\n"), "{error}");
+    }
 }
 
 #[test]

@@ -94,6 +94,22 @@ fn every_object_that_a_command_writes_is_documented() {
 }
 
 #[test]
+fn a_bench_tells_every_measure_with_its_extremes() {
+    let objects = objects(&["bench", "--repeats", "2", "--sample", "2"]);
+    assert_documented(&objects);
+    let measures: Vec<_> = objects.iter().filter(|object| object["event"] == "measure").collect();
+    assert_eq!(measures.len(), 9);
+    for measure in measures {
+        let figure = |name: &str| measure[name].as_f64().unwrap_or_else(|| panic!("{name} of {measure}"));
+        assert!(
+            0.0 < figure("min") && figure("min") <= figure("median") && figure("median") <= figure("max"),
+            "{measure}"
+        );
+        assert_eq!(measure["host"].is_null(), measure["ratio"].is_null(), "{measure}");
+    }
+}
+
+#[test]
 fn a_timeline_has_every_request_that_the_driver_took() {
     let objects = objects(&["timeline", "demo"]);
     assert_documented(&objects);
