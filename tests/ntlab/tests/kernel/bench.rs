@@ -61,6 +61,8 @@ type Unload = extern "win64" fn(&DRIVER_OBJECT);
 pub struct Extension {
     /// Something that one routine leaves for another.
     pub slot: usize,
+    /// What [`RUN_SET`] runs.
+    pub routine: Option<Routine>,
     /// Called at unload.
     pub at_unload: Option<Unload>,
     pub event: KEVENT,
@@ -76,6 +78,13 @@ pub const fn code(function: u32, method: u32) -> u32 {
 }
 /// Runs the routine whose address is the input.
 pub const RUN: u32 = code(0x800, 0);
+/// Runs the routine that the extension has.
+pub const RUN_SET: u32 = code(0x8ff, 0);
+
+std::thread_local! {
+    /// The device that this thread's last driver made.
+    static DEVICE: std::cell::Cell<*const DEVICE_OBJECT> = const { std::cell::Cell::new(std::ptr::null()) };
+}
 
 pub fn irp<'a>(irp: *mut IRP) -> &'a IRP {
     // SAFETY: the kernel passes valid IRPs; tests that use freed ones mean to.
@@ -114,6 +123,11 @@ fn wide(text: &str) -> Vec<u16> {
 extern "win64" fn dispatch_run(device: &DEVICE_OBJECT, pointer: *mut IRP) -> i32 {
     // SAFETY: the IRP has a current location.
     let stack = unsafe { &*irp(pointer).current() };
+    if stack.io_control_code() == RUN_SET
+        && let Some(routine) = extension(device).routine
+    {
+        return routine(device, pointer);
+    }
     if stack.io_control_code() != RUN {
         return METHODS(device, pointer);
     }
@@ -170,6 +184,7 @@ pub extern "win64" fn entry(driver: *mut DRIVER_OBJECT, _path: *const UNICODE_ST
     driver.MajorFunction[0x02].set(dispatch_close as *const () as usize);
     driver.MajorFunction[0x0e].set(dispatch_run as *const () as usize);
     driver.MajorFunction[0x12].set(dispatch_cleanup as *const () as usize);
+    DEVICE.with(|last| last.set(device));
     // SAFETY: `IoCreateDevice` succeeded.
     let device = unsafe { &*device };
     device.StackSize.set(2);
@@ -210,6 +225,17 @@ impl Bench {
     pub fn run(&self, routine: Routine) -> Request {
         let address = (routine as *const () as usize).to_le_bytes();
         self.handle.ioctl(RUN, &address, vec![0; 16])
+    }
+
+    /// As [`run`](Self::run), by the control code alone: no input, no output.
+    pub fn run_without_buffers(&self, routine: Routine) -> Request {
+        extension(self.device()).routine = Some(routine);
+        self.handle.ioctl(RUN_SET, &[], Vec::new())
+    }
+
+    fn device(&self) -> &'static DEVICE_OBJECT {
+        // SAFETY: `entry` left its device there, which lasts until unload.
+        unsafe { &*DEVICE.with(std::cell::Cell::get) }
     }
 
     /// Shuts down and returns the report.

@@ -248,3 +248,38 @@ fn cancel_io_and_a_threads_end_take_the_requests_of_that_thread_only() {
     assert_eq!(kept.take().status, NtStatus::CANCELLED);
     clean(&bench.finish());
 }
+
+/// A device that keeps one request and completes it when it is told to: no cancellation in between.
+extern "win64" fn keep_one(device: &DEVICE_OBJECT, pointer: *mut IRP) -> i32 {
+    let status = mark_pending(pointer);
+    extension(device).slot = pointer as usize;
+    status
+}
+
+extern "win64" fn complete_kept(device: &DEVICE_OBJECT, pointer: *mut IRP) -> i32 {
+    let kept = std::mem::take(&mut extension(device).slot) as *mut IRP;
+    complete(kept, NtStatus::SUCCESS, 0);
+    complete(pointer, NtStatus::SUCCESS, 0)
+}
+
+/// Half of what a pair of requests takes, one that pends and one that completes both: the best of many batches.
+#[test]
+#[ignore = "a measurement: cargo test --release -p ntlab --test kernel -- --ignored --nocapture measured"]
+fn what_a_request_costs_is_measured() {
+    const PAIRS: u32 = 500;
+    for special_pool in [false, true] {
+        let bench = Bench::with(Options { special_pool, ..Options::default() });
+        let batch = || {
+            let since = Instant::now();
+            for _ in 0..PAIRS {
+                let kept = bench.run_without_buffers(keep_one);
+                let _ = bench.run_without_buffers(complete_kept);
+                assert!(kept.is_complete());
+            }
+            since.elapsed() / (2 * PAIRS)
+        };
+        let best = (0..200).map(|_| batch()).min().expect("a batch");
+        println!("special pool {special_pool}: {best:?} for a request");
+        clean(&bench.finish());
+    }
+}
