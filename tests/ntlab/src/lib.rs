@@ -51,6 +51,7 @@ mod symbols;
 mod system_thread;
 mod systematic;
 mod thread;
+mod ticks;
 mod timer;
 mod unwind;
 mod watchdog;

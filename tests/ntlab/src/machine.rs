@@ -13,6 +13,7 @@ use crate::call::{self, Stopped};
 use crate::chaos::Chaos;
 use crate::rules::{Rule, Violation};
 use crate::thread::this;
+use crate::ticks;
 use crate::unwind::{Code, Stacks};
 use crate::{
     device, dispatcher, driver, etw, fault, ip_helper, irp, locks, nt, objects, paged, pool, process, rules, services,
@@ -77,7 +78,7 @@ pub(crate) struct Inner {
     me: Weak<Inner>,
     pub(crate) options: Options,
     stopped: AtomicBool,
-    started: Instant,
+    started: ticks::Start,
     violations: Mutex<Vec<Violation>>,
     /// Of all machines of this process: threads know by it whose random numbers they hold.
     pub(crate) number: u64,
@@ -158,7 +159,7 @@ impl Machine {
             thread_names: Mutex::default(),
             options,
             stopped: AtomicBool::new(false),
-            started: Instant::now(),
+            started: ticks::Start::now(),
             violations: Mutex::default(),
             allocations: AtomicU64::new(0),
             failed_allocation: Mutex::default(),
@@ -233,6 +234,11 @@ impl Inner {
     /// How long the machine has existed.
     pub(crate) fn age(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// How long it had existed at a time that [`ticks::now`] gave.
+    pub(crate) fn age_at(&self, ticks: u64) -> Duration {
+        self.started.age_at(ticks)
     }
 
     /// Whether the allocation that is asked for now is the one that fails.

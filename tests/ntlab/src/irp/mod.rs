@@ -11,7 +11,6 @@ mod slab;
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -19,6 +18,7 @@ use crate::call::Stopped;
 use crate::machine::{self, Inner};
 use crate::nt::{IO_STACK_LOCATION, IO_TYPE_IRP, IRP, LIST_ENTRY};
 use crate::thread::this;
+use crate::ticks;
 
 pub(crate) use cancel::cancel;
 pub(crate) use cancel::set_cancel_routine;
@@ -60,7 +60,7 @@ pub(crate) enum State {
 struct Event {
     text: &'static str,
     value: usize,
-    age: Duration,
+    at: u64,
     thread: u32,
     irql: u8,
 }
@@ -87,6 +87,8 @@ pub(crate) struct Header {
     owner: Cell<Owner>,
     finish: Cell<Option<(Finish, usize)>>,
     stack_size: Cell<i8>,
+    /// Where the IRP is.
+    body: Cell<usize>,
     /// The stack that allocated it, for a driver's own.
     allocated_by: Cell<u32>,
     log: Mutex<Log>,
@@ -95,7 +97,7 @@ const _: () = assert!(size_of::<Header>() <= HEADER_SIZE);
 
 impl Header {
     const fn new() -> Self {
-        const NONE: Event = Event { text: "", value: 0, age: Duration::ZERO, thread: 0, irql: 0 };
+        const NONE: Event = Event { text: "", value: 0, at: 0, thread: 0, irql: 0 };
         Self {
             slots: AtomicU32::new(0),
             bodies: AtomicU32::new(0),
@@ -107,6 +109,7 @@ impl Header {
             owner: Cell::new(Owner::Manager),
             finish: Cell::new(None),
             stack_size: Cell::new(0),
+            body: Cell::new(0),
             allocated_by: Cell::new(0),
             log: Mutex::new(Log { events: [NONE; EVENTS], count: 0 }),
         }
@@ -156,7 +159,7 @@ impl Header {
         let event = Event {
             text,
             value,
-            age: machine::current().age(),
+            at: ticks::now(),
             thread: thread.shared().tid.load(Ordering::Relaxed).cast_unsigned(),
             irql: thread.irql.get(),
         };
@@ -175,7 +178,8 @@ impl Header {
             lines.push(format!("({first} earlier events)"));
         }
         for index in first..log.count {
-            let Event { text, value, age, thread, irql } = log.events[index % EVENTS];
+            let Event { text, value, at, thread, irql } = log.events[index % EVENTS];
+            let age = machine.age_at(at);
             let value = machine.describe_code(value);
             lines.push(format!("{:>12.6}s thread {thread} IRQL {irql}: {text} {value}", age.as_secs_f64()));
         }

@@ -21,6 +21,7 @@ use crate::memory::{Access, Region};
 use crate::nt::{PAGE_SIZE, PVOID};
 use crate::rules::{self, Rule};
 use crate::thread::this;
+use crate::ticks;
 
 pub(crate) use exports::exports;
 
@@ -49,6 +50,18 @@ fn most_special() -> usize {
         let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
         text.trim().parse().unwrap_or(65_530_usize).saturating_sub(OTHER_MAPPINGS) / 2
     })
+}
+
+/// Takes one of the places for things with pages of their own; false when there is none.
+pub(crate) fn take_guard() -> bool {
+    let taken =
+        SPECIAL.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < most_special()).then_some(now + 1));
+    taken.is_ok()
+}
+
+/// Gives such places back.
+pub(crate) fn give_guards_back(count: usize) {
+    SPECIAL.fetch_sub(count, Ordering::Relaxed);
 }
 
 /// How a block is asked for.
@@ -80,18 +93,14 @@ struct Block {
     freed_by: Cell<u32>,
     kind: Cell<Kind>,
     thread: Cell<u32>,
-    age: Cell<u32>,
-    freed_age: Cell<u32>,
+    /// When it was allocated and freed, as `ticks` has it.
+    born_at: Cell<u64>,
+    freed_at: Cell<u64>,
     /// How many records (pages) before this one the block begins.
     back: AtomicU32,
 }
 const RECORD_SIZE: usize = 64;
 const _: () = assert!(size_of::<Block>() <= RECORD_SIZE);
-
-/// Milliseconds of the machine's age, for records.
-fn age() -> u32 {
-    u32::try_from(machine::current().age().as_millis()).unwrap_or(u32::MAX)
-}
 
 /// A tag as it is written in source: four characters.
 pub(crate) fn tag_text(tag: u32) -> String {
@@ -110,7 +119,7 @@ impl Block {
         self.freed_by.set(NOBODY);
         self.kind.set(kind);
         self.thread.set(thread.shared().tid.load(Ordering::Relaxed).cast_unsigned());
-        self.age.set(age());
+        self.born_at.set(ticks::now());
         self.state.store(LIVE, Ordering::Release);
     }
 
@@ -119,7 +128,7 @@ impl Block {
         let was_live = self.state.compare_exchange(LIVE, FREED, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if was_live {
             self.freed_by.set(if self.kind.get().internal { NOBODY } else { machine::current().note_stack() });
-            self.freed_age.set(age());
+            self.freed_at.set(ticks::now());
         }
         was_live
     }
@@ -129,7 +138,7 @@ impl Block {
         let mut lines = machine.describe_calls(
             &format!(
                 "{:>9.3}s block {:#x}, {} bytes, tag {}, thread {}: allocated by",
-                f64::from(self.age.get()) / 1e3,
+                machine.age_at(self.born_at.get()).as_secs_f64(),
                 self.address.get(),
                 self.size.get(),
                 tag_text(self.tag.get()),
@@ -138,7 +147,7 @@ impl Block {
             self.allocated_by.get(),
         );
         if self.state.load(Ordering::Acquire) == FREED {
-            let what = format!("{:>9.3}s freed by", f64::from(self.freed_age.get()) / 1e3);
+            let what = format!("{:>9.3}s freed by", machine.age_at(self.freed_at.get()).as_secs_f64());
             lines.extend(machine.describe_calls(&what, self.freed_by.get()));
         }
         lines

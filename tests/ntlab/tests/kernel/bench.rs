@@ -229,11 +229,11 @@ impl Bench {
 
     /// As [`run`](Self::run), by the control code alone: no input, no output.
     pub fn run_without_buffers(&self, routine: Routine) -> Request {
-        extension(self.device()).routine = Some(routine);
+        extension(Self::device()).routine = Some(routine);
         self.handle.ioctl(RUN_SET, &[], Vec::new())
     }
 
-    fn device(&self) -> &'static DEVICE_OBJECT {
+    fn device() -> &'static DEVICE_OBJECT {
         // SAFETY: `entry` left its device there, which lasts until unload.
         unsafe { &*DEVICE.with(std::cell::Cell::get) }
     }

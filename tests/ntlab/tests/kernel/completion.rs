@@ -372,3 +372,19 @@ fn a_violation_tells_what_happened_to_the_irp() {
         assert!(text.contains(part), "{part} is missing in:\n{text}");
     }
 }
+
+#[test]
+fn nothing_is_written_beyond_an_irp() {
+    extern "win64" fn write_beyond(_: &DEVICE_OBJECT, pointer: *mut IRP) -> i32 {
+        let own = IoAllocateIrp(2, 0);
+        let end = own.cast::<u8>().wrapping_add(208 + 2 * 72);
+        // SAFETY: none: the IRP and its two locations end there.
+        unsafe { end.write_volatile(1) };
+        IoFreeIrp(own);
+        complete(pointer, NtStatus::SUCCESS, 0)
+    }
+    let report = report(&[write_beyond]);
+    let text = report.to_string();
+    assert_eq!(report.violations.first().map(|first| first.rule.name), Some("AccessViolation"), "{text}");
+    assert!(text.contains("offset 0x160 of an IRP"), "{text}");
+}
