@@ -347,8 +347,9 @@ fn paged_pool_serves_many_threads_some_of_which_are_at_dispatch_level() {
     extern "win64" fn use_paged(_: &DEVICE_OBJECT, irp: *mut IRP) -> i32 {
         for _ in 0..50 {
             let block = ExAllocatePool2(POOL_FLAG_PAGED, 5000, TAG);
+            let last = block.wrapping_add(4999);
             // SAFETY: the block is live and that long.
-            unsafe { block.add(4999).write_volatile(1) };
+            unsafe { last.write_volatile(1) };
             ExFreePool(block);
         }
         complete(irp, NtStatus::SUCCESS, 0)
