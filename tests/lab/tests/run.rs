@@ -158,6 +158,19 @@ fn what_comes_back_otherwise_than_expected_is_told() {
 }
 
 #[test]
+fn a_scenario_may_have_a_network_in_memory() {
+    let Some(driver) = compile("echo", &[]) else { return };
+    let network = b"[network]\ndelay_us = 500\nwindow = 3\nloses_one_in = 4\nreorders = true\necho = ['127.0.0.1:7']\n";
+    let scenario = file("network.toml", network);
+    let (code, text) = run(&driver, &["--scenario", scenario.to_str().unwrap()]);
+    assert_eq!(code, 0, "{text}");
+    let scenario = file("twice.toml", b"[network]\necho = ['127.0.0.1:7', '127.0.0.1:7']\n");
+    let (code, text) = run(&driver, &["--scenario", scenario.to_str().unwrap()]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("an echo at 127.0.0.1:7"), "{text}");
+}
+
+#[test]
 fn a_scenario_that_is_wrong_is_wrong_usage() {
     let scenario = file("misspelt.toml", b"[[step]]\nopne = 'x'\n");
     let (code, text) = run(Path::new("no.sys"), &["--scenario", scenario.to_str().unwrap()]);

@@ -159,6 +159,8 @@ impl<'a> Run<'a> {
                 Parameter::Text(text) => driver.set_parameter(name, text.as_str()),
             }
         }
+        let network = self.scenario.and_then(|scenario| scenario.network.as_ref());
+        let _echoes = network.map(|network| network.make(&machine)).transpose()?;
         let mut verdict = Verdict { names: Vec::new(), steps: 0, unexpected: None, report: Report::default() };
         let outcome = self.live(&machine, &driver, &mut verdict);
         verdict.report = machine.finish();

@@ -2,10 +2,13 @@
 //!
 //! Its format is described in `tests/ntlab/README.md`.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
-use ntlab::NtStatus;
+use ntlab::{
+    Machine, NtStatus,
+    wsk::{Echo, Weather},
+};
 use serde::Deserialize;
 
 /// A scenario file.
@@ -15,9 +18,40 @@ pub struct Scenario {
     /// Values of the service's `Parameters` key.
     #[serde(default)]
     pub parameters: BTreeMap<String, Parameter>,
+    /// The network in memory, instead of the host's loopback interface.
+    pub network: Option<Network>,
     /// What is done, in order.
     #[serde(default, rename = "step")]
     pub steps: Vec<Step>,
+}
+
+/// The network in memory: what it does to what is sent, and who is there.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Network {
+    delay_us: u64,
+    window: Option<usize>,
+    loses_one_in: u32,
+    reorders: bool,
+    resets_one_in: u32,
+    /// Where there is somebody who sends back what he gets.
+    echo: Vec<SocketAddr>,
+}
+
+impl Network {
+    /// Gives the machine this network. Those who send back do so as long as the result is there.
+    pub fn make(&self, machine: &Machine) -> Result<Vec<Echo>> {
+        let calm = Weather::default();
+        let peers = machine.network().use_memory(Weather {
+            delay: Duration::from_micros(self.delay_us),
+            window: self.window.unwrap_or(calm.window),
+            loses_one_in: self.loses_one_in,
+            reorders: self.reorders,
+            resets_one_in: self.resets_one_in,
+        });
+        let there = |address: &SocketAddr| peers.echo(*address).with_context(|| format!("an echo at {address}"));
+        self.echo.iter().map(there).collect()
+    }
 }
 
 /// A registry value.

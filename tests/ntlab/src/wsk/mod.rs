@@ -44,7 +44,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-pub use memory::{Peer, Peers, Weather};
+pub use memory::{Echo, Peer, Peers, Weather};
 pub use registration::exports;
 
 use crate::call::{self, Stopped};

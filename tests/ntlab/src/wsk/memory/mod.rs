@@ -22,7 +22,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 pub use end::End;
 use flow::{Datagrams, Stream};
-pub use peers::{Peer, Peers};
+pub use peers::{Echo, Peer, Peers};
 
 /// How long nobody must have done anything before time jumps.
 const GRACE: Duration = Duration::from_millis(1);

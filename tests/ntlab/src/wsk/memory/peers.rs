@@ -2,6 +2,9 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::{End, Net, Weather, os};
@@ -69,6 +72,30 @@ impl Peers {
         Ok(Peer(end))
     }
 
+    /// Something at `address` that sends back what it gets, over streams and datagrams, until it is dropped.
+    ///
+    /// # Errors
+    /// The address is taken.
+    pub fn echo(&self, address: SocketAddr) -> io::Result<Echo> {
+        let (listener, datagrams) = (self.listen(address)?, self.bind(address)?);
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, net) = (Arc::clone(&stop), self.net.clone());
+        let thread = std::thread::Builder::new().name("echo in memory".into()).spawn(move || {
+            let mut connections = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                while let Ok((end, _)) = listener.0.accept() {
+                    connections.push((end, Vec::new()));
+                }
+                connections.retain_mut(|(end, back)| send_back(end, back).is_ok());
+                while let Some((bytes, from)) = datagrams.receive_from() {
+                    let _ = datagrams.send_to(&bytes, from); // a datagram may be lost
+                }
+                net.0.change.wait_for(&mut net.0.state.lock(), Duration::from_millis(2));
+            }
+        })?;
+        Ok(Echo { stop, thread: Some(thread) })
+    }
+
     /// An end for datagrams.
     ///
     /// # Errors
@@ -78,6 +105,41 @@ impl Peers {
         end.bind(address)?;
         Ok(Peer(end))
     }
+}
+
+/// What sends back what it gets.
+pub struct Echo {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // a panic of it has been told
+        }
+    }
+}
+
+/// Sends back what has come over one connection, as far as that goes now. An error: the connection is over.
+fn send_back(end: &End, back: &mut Vec<u8>) -> io::Result<()> {
+    const MOST: usize = 4096;
+    let later = |result: io::Result<usize>| match result {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+        result => result,
+    };
+    if back.is_empty() {
+        match end.read(MOST, true) {
+            Ok(bytes) if bytes.is_empty() => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(bytes) => *back = bytes,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    let count = later(end.write(back))?;
+    back.drain(..count);
+    Ok(())
 }
 
 impl Peer {

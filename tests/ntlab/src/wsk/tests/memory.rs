@@ -221,3 +221,26 @@ fn datagrams_that_nobody_overtakes_come_all_the_same() {
         client.end();
     });
 }
+
+#[test]
+fn an_echo_sends_back_what_it_gets() {
+    each_seed(|machine| {
+        let weather = Weather { delay: Duration::from_millis(5), window: 7, ..Weather::default() };
+        let peers = machine.network().use_memory(weather);
+        let echo = peers.echo(peer()).unwrap();
+        run(machine, || {
+            let client = Client::new();
+            let socket = client.connected(peer());
+            let send = socket.send(b"there and back again");
+            let receive = socket.receive(20, sys::FLAG_WAITALL);
+            assert_eq!(send.settled(), (status::SUCCESS, 20));
+            assert_eq!(receive.settle(), (status::SUCCESS, 20, b"there and back again".to_vec()));
+            assert_eq!(socket.start_disconnect(None, 0).settled(), (status::SUCCESS, 0));
+            assert_eq!(socket.receive(1, 0).settled(), (status::SUCCESS, 0));
+            socket.close();
+            client.end();
+        });
+        drop(echo);
+        assert!(peers.listen(peer()).is_ok(), "the address is free again");
+    });
+}
