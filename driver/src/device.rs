@@ -1,6 +1,7 @@
 //! The device, its state, and its name.
 
 use crate::driver::Driver;
+use crate::parameters::Parameters;
 use core::ptr::{NonNull, null_mut};
 use wdk_sys::{
     DACL_SECURITY_INFORMATION, DEVICE_OBJECT, DRIVER_OBJECT, FILE_DEVICE_SECURE_OPEN, HANDLE, NTSTATUS,
@@ -60,7 +61,7 @@ impl Device {
     ///
     /// # Errors
     /// What the system answers; nothing is left behind.
-    pub fn create(driver: &mut DRIVER_OBJECT, _: Passive) -> Result<Self, NTSTATUS> {
+    pub fn create(driver: &mut DRIVER_OBJECT, parameters: Parameters, _: Passive) -> Result<Self, NTSTATUS> {
         const { assert!(align_of::<Driver>() <= 16, "an extension is aligned to 16 bytes") };
         let mut name = unicode(&DEVICE_NAME);
         let mut device: *mut DEVICE_OBJECT = null_mut();
@@ -83,7 +84,7 @@ impl Device {
         // SAFETY: a new device has an extension of the size asked for.
         let state: *mut Driver = unsafe { (*device.as_ptr()).DeviceExtension.cast() };
         // SAFETY: nonpaged, aligned, nobody else's.
-        unsafe { state.write(Driver::new()) };
+        unsafe { state.write(Driver::new(parameters)) };
         // INVARIANT: constructed just now.
         let device = Self(device);
         // A request's own IRP goes on to WSK: it needs one more stack location.

@@ -6,6 +6,7 @@ use crate::instance::Instance;
 use crate::list::{Links, List};
 use crate::lock::SpinLock;
 use crate::outstanding::Wait;
+use crate::parameters::Parameters;
 use crate::pool::{OutOfPool, Ref};
 use crate::process::Process;
 use crate::quota::Limits;
@@ -25,6 +26,8 @@ pub const KINDS: usize = Kind::ALL.len();
 
 /// The state, in the device's extension: nonpaged, and it stays where it is until `DriverUnload` has stopped the worker.
 pub struct Driver {
+    /// What the driver was told when it started.
+    pub parameters: Parameters,
     /// The one thread.
     pub worker: Worker,
     /// Names what the driver waits for too long.
@@ -46,12 +49,13 @@ pub struct Driver {
 
 impl Driver {
     /// No client, not registered.
-    pub fn new() -> Self {
+    pub fn new(parameters: Parameters) -> Self {
         Self {
+            parameters,
             worker: Worker::new(),
             watchdog: Watchdog::new(),
             subsystem: Subsystem::new(),
-            limits: Limits::DEFAULT,
+            limits: parameters.limits,
             work: Work::new(run),
             san: Instance::new(Target::San),
             postponed: AtomicBool::new(false),

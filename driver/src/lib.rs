@@ -9,7 +9,7 @@
 //!
 //! | module | subject |
 //! |---|---|
-//! | `device` | the device, its security, its name |
+//! | `device`, `parameters` | the device, its security, its name; what the service's key says |
 //! | `driver` | what there is once: clients, the registration with WSK |
 //! | `dispatch`, `request` | from an IRP to a valid request |
 //! | `process`, `client`, `target`, `instance` | processes, and the providers that they start: startup, cleanup, teardown |
@@ -43,6 +43,7 @@ mod nt;
 mod operation;
 mod options;
 mod outstanding;
+mod parameters;
 mod pool;
 mod process;
 mod queue;
@@ -60,6 +61,7 @@ mod watchdog;
 mod worker;
 
 use device::{Device, SymbolicLink};
+use parameters::Parameters;
 use wdk_alloc::WdkAllocator;
 use wdk_sys::{DRIVER_OBJECT, NTSTATUS, PCUNICODE_STRING};
 use wsk::Passive;
@@ -79,10 +81,18 @@ struct Ladder {
 }
 
 impl Ladder {
-    fn climb(driver: &mut DRIVER_OBJECT, passive: Passive) -> Result<Self, NTSTATUS> {
+    /// # Safety
+    /// `registry_path` is what the I/O manager gave `DriverEntry`.
+    unsafe fn climb(
+        driver: &mut DRIVER_OBJECT,
+        registry_path: PCUNICODE_STRING,
+        passive: Passive,
+    ) -> Result<Self, NTSTATUS> {
         clock::find(passive);
         let trace = trace::Provider::register(passive);
-        let device = Device::create(driver, passive)?;
+        // SAFETY: the caller's promise.
+        let parameters = unsafe { Parameters::read(registry_path, passive) };
+        let device = Device::create(driver, parameters, passive)?;
         // SAFETY: the state is in the device's extension, and the device is dropped after this.
         let watching = unsafe { watchdog::Watching::start(device.state(), passive) };
         // SAFETY: as above: dropped after the thread.
@@ -111,12 +121,13 @@ static LADDER: spin::Mutex<Option<Ladder>> = spin::Mutex::new(None);
 /// # Safety
 /// Called by the I/O manager, once, with the driver's own object.
 #[unsafe(export_name = "DriverEntry")]
-pub unsafe extern "system" fn driver_entry(driver: &mut DRIVER_OBJECT, _registry_path: PCUNICODE_STRING) -> NTSTATUS {
+pub unsafe extern "system" fn driver_entry(driver: &mut DRIVER_OBJECT, registry_path: PCUNICODE_STRING) -> NTSTATUS {
     // SAFETY: the I/O manager calls DriverEntry at PASSIVE_LEVEL.
     let passive = unsafe { Passive::assume() };
-    match Ladder::climb(driver, passive) {
+    // SAFETY: the I/O manager's path.
+    match unsafe { Ladder::climb(driver, registry_path, passive) } {
         Ok(ladder) => {
-            trace::loaded(dispatch::version().driver);
+            trace::loaded(dispatch::version().driver, &ladder.device.state().parameters);
             *LADDER.lock() = Some(ladder);
             STATUS_SUCCESS
         }

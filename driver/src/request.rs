@@ -90,8 +90,8 @@ pub enum SocketRequest {
     Shutdown(u32),
     /// Close as the socket's option says.
     Close,
-    /// Close gracefully, within so many milliseconds.
-    CloseGracefully(u32),
+    /// Close gracefully, within so many milliseconds, or the driver's deadline.
+    CloseGracefully(Option<u32>),
 }
 
 /// Data within a caller's buffer, which is locked.
@@ -326,8 +326,8 @@ fn data(irp: &Irp) -> Result<Data, NTSTATUS> {
 fn close_of(flags: u32, linger: u32) -> Result<SocketRequest, NTSTATUS> {
     match (flags, linger) {
         (0, 0) => Ok(SocketRequest::Close),
-        (Close::LINGER, 0) => Ok(SocketRequest::CloseGracefully(Close::DEFAULT_LINGER)),
-        (Close::LINGER, 1..=Close::LONGEST_LINGER) => Ok(SocketRequest::CloseGracefully(linger)),
+        (Close::LINGER, 0) => Ok(SocketRequest::CloseGracefully(None)),
+        (Close::LINGER, 1..=Close::LONGEST_LINGER) => Ok(SocketRequest::CloseGracefully(Some(linger))),
         _ => Err(WsaError::Invalid.status()),
     }
 }

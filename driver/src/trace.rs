@@ -9,6 +9,7 @@ use self::event::{Event, Field, Type, events, length, metadata};
 use self::provider::{is_enabled, write};
 use crate::clock;
 use crate::outstanding::Wait;
+use crate::parameters::Parameters;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use wdk_sys::NTSTATUS;
 use wskclient_abi::{Ioctl, Kind, Provider as Starts};
@@ -30,7 +31,8 @@ const WAIT: u64 = 4;
 const REFUSAL: u64 = 8;
 
 events! {
-    DRIVER_LOADED = "DriverLoaded", INFORMATION, DRIVER, ["Version": Hex];
+    DRIVER_LOADED = "DriverLoaded", INFORMATION, DRIVER, ["Version": Hex, "LingerDeadline": Number, "MaxSockets": Number, "MaxPendingRequests": Number, "MaxLockedBytes": Number];
+    PARAMETER_IGNORED = "ParameterIgnored", WARNING, DRIVER, ["Name": Text, "Reason": Text, "Found": Number];
     UNLOAD_BEGUN = "UnloadBegun", INFORMATION, DRIVER, ["Clients": Number, "Teardowns": Number];
     DRIVER_UNLOADED = "DriverUnloaded", INFORMATION, DRIVER, [];
     TRANSITION = "Lifecycle", INFORMATION, LIFECYCLE,
@@ -54,9 +56,26 @@ pub enum Phase {
 }
 
 /// The driver is ready.
-pub fn loaded(version: u32) {
+pub fn loaded(version: u32, parameters: &Parameters) {
     if is_enabled(&DRIVER_LOADED) {
-        write(&DRIVER_LOADED, &[Field::Number(version)]);
+        let Parameters { linger_deadline, limits } = parameters;
+        write(
+            &DRIVER_LOADED,
+            &[
+                Field::Number(version),
+                Field::Number(*linger_deadline),
+                Field::Number(limits.sockets),
+                Field::Number(limits.requests),
+                Field::Number(u32::try_from(limits.locked_bytes).unwrap_or(u32::MAX)),
+            ],
+        );
+    }
+}
+
+/// A parameter is not used, and why: the number that it is, or its type.
+pub fn parameter_ignored(name: &'static str, reason: &'static str, found: u32) {
+    if is_enabled(&PARAMETER_IGNORED) {
+        write(&PARAMETER_IGNORED, &[Field::Text(name), Field::Text(reason), Field::Number(found)]);
     }
 }
 

@@ -274,7 +274,7 @@ wire! {
         socket: SocketHandle,
         /// Zero: as the option [`Linger`](crate::SocketOption::Linger) says. [`Close::LINGER`]: graceful.
         flags: u32,
-        /// Milliseconds that a graceful close may take, at most [`Close::LONGEST_LINGER`]; 0 for [`Close::DEFAULT_LINGER`].
+        /// Milliseconds that a graceful close may take, at most [`Close::LONGEST_LINGER`]; 0 for the driver's `LingerDeadline`.
         /// Otherwise zero.
         linger: u32,
     }
@@ -307,7 +307,7 @@ impl Close {
     /// The close completes at once; what was sent before it still arrives, then the peer sees the end of the stream. At the deadline
     /// the close aborts. A teardown of `transport` waits for it, one of `application` does not.
     pub const LINGER: u32 = 1;
-    /// Milliseconds.
+    /// Milliseconds, unless the service's parameter `LingerDeadline` says otherwise.
     pub const DEFAULT_LINGER: u32 = 30_000;
     /// Milliseconds.
     pub const LONGEST_LINGER: u32 = 600_000;

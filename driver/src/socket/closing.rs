@@ -26,8 +26,8 @@ use wskclient_lifecycle::{Arrived, Closed, Returned};
 pub enum Ending {
     /// At once.
     Abort,
-    /// Gracefully, within so many milliseconds. The close completes at once.
-    InBackground(u32),
+    /// Gracefully, within so many milliseconds or the driver's deadline. The close completes at once.
+    InBackground(Option<u32>),
     /// Gracefully, within so many milliseconds. The close completes when it is over.
     Awaited(u32),
 }
@@ -36,7 +36,7 @@ impl Ending {
     /// What a close without flags does.
     pub fn of(option: LingerOption) -> Self {
         match (option.l_onoff, option.l_linger) {
-            (0, _) => Self::InBackground(Close::DEFAULT_LINGER),
+            (0, _) => Self::InBackground(None),
             (_, 0) => Self::Abort,
             (_, seconds) => Self::Awaited(u32::from(seconds).saturating_mul(1000).min(Close::LONGEST_LINGER)),
         }
@@ -71,7 +71,8 @@ impl Socket {
     pub fn close_for(&self, irp: Irp, ending: Ending) -> Result<NTSTATUS, (Irp, WsaError)> {
         let milliseconds = match ending {
             Ending::Abort => return self.abort_for(irp),
-            Ending::InBackground(milliseconds) | Ending::Awaited(milliseconds) => milliseconds,
+            Ending::InBackground(None) => self.client.driver().parameters.linger_deadline,
+            Ending::InBackground(Some(milliseconds)) | Ending::Awaited(milliseconds) => milliseconds,
         };
         let Ok(linger) = Linger::try_new(milliseconds) else { return Err((irp, WsaError::NoBuffers)) };
         let mut state = self.state.lock();

@@ -66,6 +66,23 @@ impl Lab {
         }
     }
 
+    /// Starts the driver with values in its service's `Parameters` key.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_with_parameters(values: &[(&str, ntlab::RegistryValue)]) -> Self {
+        let prepare = |driver: &ntlab::Driver| {
+            for (name, value) in values {
+                driver.set_parameter(name, value.clone());
+            }
+        };
+        match lab::Lab::start_prepared(&image(), options(), prepare) {
+            Ok(lab) => Self { lab: Some(lab), processes: Rc::default() },
+            Err((error, _)) => panic!("{error}"),
+        }
+    }
+
     /// Starts the driver in a machine where a tenth of the calls into the kernel are delayed, so that threads meet everywhere. Each
     /// `round` of a test has other choices.
     ///

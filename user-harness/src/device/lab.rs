@@ -25,6 +25,18 @@ impl Lab {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_with(driver: &Path, options: ntlab::Options) -> Result<Self, (Error, Option<Verdict>)> {
+        Self::start_prepared(driver, options, |_| ())
+    }
+
+    /// As [`start_with`](Self::start_with), with something done when the driver is loaded and before it starts: to set its parameters.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_prepared(
+        driver: &Path,
+        options: ntlab::Options,
+        prepare: impl FnOnce(&ntlab::Driver),
+    ) -> Result<Self, (Error, Option<Verdict>)> {
         if !driver.is_file() {
             let what = format!("load {}", driver.display());
             return Err((Error::new(what, Cause::Absent("there is no such file".into())), None));
@@ -34,6 +46,7 @@ impl Lab {
             Ok(driver) => driver,
             Err(error) => return Err((Error::unexpected("load the driver", error.to_string()), None)),
         };
+        prepare(&driver);
         if let Err(stop) = driver.start() {
             let cause = match stop {
                 Stop::Status(status) => Cause::Status(status.0),

@@ -334,6 +334,24 @@ mod tests {
     }
 
     #[test]
+    fn the_parameters_have_the_drivers_defaults_as_numbers() {
+        const REG_DWORD: &str = "0x00010001";
+        let inf = Inf::parse(INX).unwrap();
+        let values: Vec<_> =
+            inf.section("WskClient.Parameters").unwrap().lines.iter().map(|line| &line.values).collect();
+        let wanted = [
+            ("LingerDeadline", wskclient_abi::Close::DEFAULT_LINGER.to_string()),
+            ("MaxSockets", "16384".to_owned()),
+            ("MaxPendingRequests", "262144".to_owned()),
+            ("MaxLockedBytes", "1073741824".to_owned()),
+        ];
+        assert_eq!(values.len(), wanted.len());
+        for (line, (name, value)) in values.into_iter().zip(wanted) {
+            assert_eq!(*line, ["HKR", "Parameters", name, REG_DWORD, &value].map(str::to_owned));
+        }
+    }
+
+    #[test]
     fn infverif_1322_files_stay_in_the_driver_store() {
         assert_caught("1322", "WskClient.Files = 13", "WskClient.Files = 12");
         assert_caught("1322", "DefaultDestDir  = 13", "DefaultDestDir = 11");

@@ -47,6 +47,16 @@ pub fn install(workspace: &Workspace, prefix: &mut Prefix<'_>, driver: &Path) ->
         });
         ensure!(is_so, "the service's {value} is not {wanted}: {configuration}");
     }
+    let parameters = service::parameters(prefix).context("the INF's parameters were not written")?;
+    for (name, wanted) in [
+        ("LingerDeadline", "0x7530"),
+        ("MaxSockets", "0x4000"),
+        ("MaxPendingRequests", "0x40000"),
+        ("MaxLockedBytes", "0x40000000"),
+    ] {
+        let is_so = parameters.lines().any(|line| line.split_whitespace().eq([name, "REG_DWORD", wanted]));
+        ensure!(is_so, "the parameter {name} is not {wanted}: {parameters}");
+    }
     Ok(Installed { before })
 }
 

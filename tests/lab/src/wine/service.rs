@@ -34,6 +34,12 @@ pub fn configuration(prefix: &mut Prefix<'_>) -> Result<String> {
     prefix.run("reg", &["query", &key], LIMIT)
 }
 
+/// The driver's parameters, as the registry has them.
+pub fn parameters(prefix: &mut Prefix<'_>) -> Result<String> {
+    let key = format!(r"HKLM\System\CurrentControlSet\Services\{SERVICE}\Parameters");
+    prefix.run("reg", &["query", &key], LIMIT)
+}
+
 /// The service's state, in `sc query`'s word.
 fn state(prefix: &mut Prefix<'_>) -> Result<String> {
     let answer = sc(prefix, &["query", SERVICE])?;

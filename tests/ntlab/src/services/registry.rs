@@ -31,6 +31,8 @@ pub enum RegistryValue {
     Text(String),
     /// `REG_BINARY`.
     Binary(Vec<u8>),
+    /// Any type's number, and bytes that may not fit it: the registry does not look.
+    Raw(u32, Vec<u8>),
 }
 
 impl From<u32> for RegistryValue {
@@ -51,6 +53,7 @@ impl RegistryValue {
             Self::Number(number) => (REG_DWORD, number.to_le_bytes().to_vec()),
             Self::Text(text) => (REG_SZ, text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect()),
             Self::Binary(bytes) => (REG_BINARY, bytes),
+            Self::Raw(kind, bytes) => (kind, bytes),
         }
     }
 }
