@@ -2,7 +2,7 @@
 
 use crate::{
     backend::{Choice, Kind},
-    commands::{bench, completions, help, service, status, stress, timeline},
+    commands::{bench, completions, connect, echo, help, service, status, stress, timeline},
     output::Format,
 };
 use clap::{Args, Parser, Subcommand};
@@ -90,6 +90,30 @@ pub(crate) enum Command {
                       summary; its fields are null where the backend can't supply them."
     )]
     Demo,
+    /// Joins standard input and output to a kernel socket that connects, as netcat does
+    #[command(
+        after_help = "Examples:\n  wskctl connect 127.0.0.1 7 < file\n  wskctl connect -v -6 ::1 8080\n\nThe end of the input ends \
+                      the sending direction; what the peer still sends is received.\nAt a terminal the peer's end ends it all. \
+                      Events of --format json go to standard error."
+    )]
+    Connect(connect::Connect),
+    /// Joins standard input and output to a connection to a kernel socket, as netcat does
+    #[command(
+        after_help = "Examples:\n  wskctl listen 8080 > file\n  wskctl listen --keep-open 127.0.0.1 8080\n  wskctl listen -6 8080\n\nWith \
+                      --keep-open connections are served one after the other; the input goes to the first\nthat is there to take \
+                      it. Events of --format json go to standard error."
+    )]
+    Listen(connect::Listen),
+    /// Sends back what it gets, on many connections at a time, until Ctrl-C
+    #[command(after_help = "Examples:\n  wskctl echo 7777\n  wskctl echo --connections 1 127.0.0.1 7777")]
+    Echo(echo::Echo),
+    /// Holds one handle, and does what is typed, in the background too
+    #[command(
+        after_help = "Examples:\n  wskctl shell\n  printf 'startup application 2.2\\nledger\\n' | wskctl shell\n\n`help` in the shell \
+                      tells what can be typed. Without a terminal the lines come from standard\ninput; the exit code is 1 if one of \
+                      them failed."
+    )]
+    Shell,
     /// Runs scenario files: what clients and their peers do, and what must come of it
     #[command(
         after_help = "Examples:\n  wskctl run user-harness/scenarios/*.toml\n  wskctl run --check my.toml\n  wskctl --format json \

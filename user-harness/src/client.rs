@@ -7,9 +7,10 @@ use crate::{
     Cause, Error, Operation, Reply, Socket,
     abi::{
         AF_INET, Cleanup, Guid, Ioctl, Ledger, Outstanding, PROTOCOL_VERSION, PendingList, PendingQuery, Provider,
-        Role, SocketOpen, SocketReply, Startup, StartupReply, VersionReply, WinsockVersion,
+        Role, SocketOpen, SocketReply, Startup, StartupReply, VersionReply, WinsockVersion, WsaError,
     },
-    device::{Device, Handle},
+    device::{Device, Handle, Refused},
+    overlapped,
 };
 use std::time::Duration;
 use zerocopy::{Immutable, IntoBytes};
@@ -147,15 +148,14 @@ impl Client {
     /// Releases a reference. The last one returns when the teardown is over.
     ///
     /// # Errors
-    /// `WSANOTINITIALISED` when there is no reference.
+    /// `WSANOTINITIALISED` when there is no reference; `WSAEINPROGRESS` from inside a completion routine (contract: WSA-7).
     pub fn cleanup(&self, provider: Provider) -> Result<(), Error> {
         self.begin_cleanup(provider).call()
     }
 
     /// Starts a cleanup.
     pub fn begin_cleanup(&self, provider: Provider) -> Operation<()> {
-        let input = Cleanup { provider: provider as u32, reserved: 0, guid: Guid::NIL };
-        self.begin(Ioctl::Cleanup, &input, Vec::new(), format!("cleanup of {}", provider.name()))
+        self.begin_cleanup_of(provider, Guid::NIL)
     }
 
     /// Releases a reference on a namespace provider (`NSPCleanup`).
@@ -168,8 +168,21 @@ impl Client {
 
     /// Starts the cleanup of a namespace provider.
     pub fn begin_cleanup_namespace(&self, guid: Guid) -> Operation<()> {
-        let input = Cleanup { provider: Provider::Namespace as u32, reserved: 0, guid };
-        self.begin(Ioctl::Cleanup, &input, Vec::new(), format!("cleanup of namespace {guid}"))
+        self.begin_cleanup_of(Provider::Namespace, guid)
+    }
+
+    /// Starts a cleanup; one from inside a completion routine is refused here.
+    pub(crate) fn begin_cleanup_of(&self, provider: Provider, guid: Guid) -> Operation<()> {
+        let what = match provider {
+            Provider::Namespace => format!("cleanup of namespace {guid}"),
+            provider => format!("cleanup of {}", provider.name()),
+        };
+        if overlapped::is_in_a_routine() {
+            let refused = Refused::request(WsaError::InProgress.status(), Vec::new());
+            return Operation::new(refused, self.clone(), what);
+        }
+        let input = Cleanup { provider: provider as u32, reserved: 0, guid };
+        self.begin(Ioctl::Cleanup, &input, Vec::new(), what)
     }
 
     /// Cancels the blocking calls of a client that was started with a version before 2.0 (`WSACancelBlockingCall`): they end with
@@ -244,22 +257,16 @@ impl Started {
     /// Gives the reference back, and waits for it.
     ///
     /// # Errors
-    /// The cleanup failed.
+    /// The cleanup failed. From inside a completion routine it is `WSAEINPROGRESS`, and the reference is given back when the
+    /// routine has returned.
     pub fn cleanup(self) -> Result<(), Error> {
         self.begin_cleanup().call()
     }
 
     /// Starts to give the reference back.
     pub fn begin_cleanup(mut self) -> Operation<()> {
-        self.held = false;
-        self.cleanup_operation()
-    }
-
-    fn cleanup_operation(&self) -> Operation<()> {
-        match self.provider {
-            Provider::Namespace => self.client.begin_cleanup_namespace(self.guid),
-            provider => self.client.begin_cleanup(provider),
-        }
+        self.held = overlapped::is_in_a_routine();
+        self.client.begin_cleanup_of(self.provider, self.guid)
     }
 
     /// Keeps the reference: something else cleans up, or the process's end does.
@@ -270,9 +277,14 @@ impl Started {
 
 impl Drop for Started {
     fn drop(&mut self) {
-        if self.held {
+        if !self.held {
+            return;
+        }
+        if overlapped::is_in_a_routine() {
+            overlapped::clean_up_later(self.client.clone(), self.provider, self.guid);
+        } else {
             // Nobody is left to tell; a client that is closed has no reference any more.
-            let _ = self.cleanup_operation().call();
+            let _ = self.client.begin_cleanup_of(self.provider, self.guid).call();
         }
     }
 }

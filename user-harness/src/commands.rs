@@ -3,10 +3,15 @@
 mod agent;
 pub(crate) mod bench;
 pub(crate) mod completions;
+pub(crate) mod connect;
+pub(crate) mod echo;
 pub(crate) mod help;
 mod hold;
+mod pump;
 mod run;
 pub(crate) mod service;
+mod session;
+pub(crate) mod shell;
 pub(crate) mod status;
 pub(crate) mod stress;
 pub(crate) mod timeline;
@@ -54,6 +59,10 @@ pub fn run(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> 
         Command::Completions(arguments) => completions::run(&arguments, &mut output).map(|()| Exit::Success),
         Command::Man => completions::manual(&mut output).map(|()| Exit::Success),
         Command::Help(arguments) => help::run(&arguments, &mut output).map(|()| Exit::Success),
+        Command::Connect(arguments) => connect::connect(&choice, &arguments, &output).map(|()| Exit::Success),
+        Command::Listen(arguments) => connect::listen(&choice, &arguments, &output).map(|()| Exit::Success),
+        Command::Echo(arguments) => echo::run(&choice, &arguments, &mut output).map(|()| Exit::Success),
+        Command::Shell => shell::run(&choice, &mut output),
         Command::Run(run) => run::run(&choice, &run, &mut output),
         Command::Agent => agent::run(&choice).map(|()| Exit::Success),
     };

@@ -1,6 +1,6 @@
 //! Ctrl-C: noticed once for the whole process, asked for by whoever works long.
 
-use crate::{Cause, Error};
+use crate::{Cause, Error, Exit};
 use std::{
     sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
@@ -12,11 +12,16 @@ pub(crate) struct Interrupt(&'static Shared);
 
 #[derive(Default)]
 struct Shared {
+    observer: Mutex<Option<Box<dyn Fn() + Send>>>,
     pressed: Mutex<bool>,
     told: Condvar,
 }
 
 impl Shared {
+    fn observer(&self) -> MutexGuard<'_, Option<Box<dyn Fn() + Send>>> {
+        self.observer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn pressed(&self) -> MutexGuard<'_, bool> {
         self.pressed.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -32,8 +37,15 @@ impl Interrupt {
         let shared = SHARED.get_or_init(|| {
             let press = || {
                 if let Some(Ok(shared)) = SHARED.get() {
-                    *shared.pressed() = true;
+                    let again = std::mem::replace(&mut *shared.pressed(), true);
+                    if again {
+                        // Whoever was asked to end does not: the system gives everything back.
+                        std::process::exit(Exit::Interrupted as i32);
+                    }
                     shared.told.notify_all();
+                    if let Some(observer) = &*shared.observer() {
+                        observer();
+                    }
                 }
             };
             ctrlc::set_handler(press).map(|()| Shared::default()).map_err(|error| error.to_string())
@@ -45,6 +57,16 @@ impl Interrupt {
     /// Whether Ctrl-C was pressed.
     pub fn is_pressed(self) -> bool {
         *self.0.pressed()
+    }
+
+    /// Has `observer` run, in a thread of its own, whenever Ctrl-C is pressed; the last one set is.
+    pub fn observe(self, observer: impl Fn() + Send + 'static) {
+        *self.0.observer() = Some(Box::new(observer));
+    }
+
+    /// Forgets that it was pressed. Pressing it twice without that ends the process at once.
+    pub fn reset(self) {
+        *self.0.pressed() = false;
     }
 
     /// Waits up to `timeout` for Ctrl-C, and tells whether it was pressed.

@@ -26,6 +26,7 @@ pub mod backend;
 mod bench;
 pub mod cli;
 pub mod device;
+pub mod overlapped;
 pub mod peer;
 pub mod scenario;
 
@@ -34,6 +35,7 @@ mod commands;
 mod demo;
 mod error;
 mod help;
+mod inbox;
 mod interrupt;
 mod names;
 mod operation;

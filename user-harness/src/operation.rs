@@ -9,8 +9,13 @@ use crate::{
         ReceivedFrom, SocketOption, SocketReply, StartupReply, VersionReply, WsaError, is_error,
     },
     device::{Completion, Request},
+    overlapped,
 };
-use std::{marker::PhantomData, time::Duration};
+use std::{
+    marker::PhantomData,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 use zerocopy::{FromBytes, KnownLayout};
 
 /// A pending (or finished) request. Dropping one that is pending cancels it.
@@ -19,6 +24,10 @@ pub struct Operation<R> {
     request: Request,
     client: Client,
     what: String,
+    /// The socket that it is on.
+    socket: Option<Socket>,
+    /// Whether its caller asked for its end.
+    cancelled: AtomicBool,
     reply: PhantomData<fn() -> R>,
 }
 
@@ -37,9 +46,40 @@ pub trait Reply: Sized {
     fn decode(client: &Client, completion: Completion) -> Result<Self, Cause>;
 }
 
+impl<R> Operation<R> {
+    /// Asks for it to be cancelled. It still ends once, with whatever comes first.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+        self.request.cancel();
+    }
+}
+
 impl<R: Reply> Operation<R> {
     pub(crate) fn new(request: Request, client: Client, what: String) -> Self {
-        Self { request, client, what, reply: PhantomData }
+        Self { request, client, what, socket: None, cancelled: AtomicBool::new(false), reply: PhantomData }
+    }
+
+    /// The same operation, known to be on a socket.
+    pub(crate) fn on(self, socket: &Socket) -> Self {
+        Self { socket: Some(socket.clone()), ..self }
+    }
+
+    /// Whether a teardown ended it: it was cancelled, its caller neither cancelled it nor closed its socket, and the socket is gone. To
+    /// learn the last, this makes a request.
+    pub(crate) fn ended_by_teardown(&self, completion: &Completion) -> bool {
+        let Some(socket) = &self.socket else { return false };
+        if self.cancelled.load(Ordering::Relaxed) || socket.is_closed_by_caller() {
+            return false;
+        }
+        overlapped::is_silent(completion, || socket.local_address().err())
+    }
+
+    /// What a completion of its means.
+    pub(crate) fn answer(&self, completion: Completion) -> Result<R, Error> {
+        if !R::is_answer(completion.status) {
+            return Err(Error::status(&*self.what, completion.status));
+        }
+        R::decode(&self.client, completion).map_err(|cause| Error::new(&*self.what, cause))
     }
 
     /// What the operation does, for messages.
@@ -52,11 +92,6 @@ impl<R: Reply> Operation<R> {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.request.is_complete()
-    }
-
-    /// Asks for it to be cancelled. It still ends once, with whatever comes first.
-    pub fn cancel(&self) {
-        self.request.cancel();
     }
 
     /// Has `observer` run at its end, in a thread of the backend's: see [`Request::on_completion`].
@@ -80,10 +115,7 @@ impl<R: Reply> Operation<R> {
     /// It failed, or did not end in time (and is still pending).
     pub fn wait(&mut self, timeout: Duration) -> Result<R, Error> {
         let completion = self.completion(timeout)?;
-        if !R::is_answer(completion.status) {
-            return Err(Error::status(&*self.what, completion.status));
-        }
-        R::decode(&self.client, completion).map_err(|cause| Error::new(&*self.what, cause))
+        self.answer(completion)
     }
 
     /// Waits up to `timeout` and tells whether it ended. One that failed is an error, one that is pending stays so.
@@ -100,7 +132,8 @@ impl<R: Reply> Operation<R> {
 
     /// The same operation, whose answer is the raw completion.
     pub fn untyped(self) -> Operation<Completion> {
-        Operation { request: self.request, client: self.client, what: self.what, reply: PhantomData }
+        let Self { request, client, what, socket, cancelled, .. } = self;
+        Operation { request, client, what, socket, cancelled, reply: PhantomData }
     }
 
     /// Waits for the answer as long as the client's calls wait, and cancels the operation when that was not long enough.

@@ -1,7 +1,7 @@
 //! A kernel socket, with Winsock's calls.
 
 use crate::{
-    Accepted, Client, Error, Operation, Received, Sent,
+    Accepted, Client, Error, Operation, Received, Reply, Sent,
     abi::{
         Accept, AcceptReply, Address, AddressOf, AddressReply, Bind, Close, Connect, Events, EventsReply, GetOption,
         IoControl, Ioctl, Linger, Listen, OptionValue, ReceivedFrom, SendTo, SetOption, Shutdown, SocketControl,
@@ -9,25 +9,50 @@ use crate::{
     },
 };
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+use zerocopy::{Immutable, IntoBytes};
+
 /// A socket in the driver. It lives until it is closed or its provider's last reference goes, as a Winsock socket does: dropping
 /// this value closes nothing.
 #[derive(Clone)]
 pub struct Socket {
     client: Client,
     handle: SocketHandle,
+    /// Whether its owner closed it, through this value or a clone.
+    closed: Arc<AtomicBool>,
 }
 
 impl Socket {
     /// The socket that `handle` names, whether or not there is one.
     #[must_use]
     pub fn new(client: Client, handle: SocketHandle) -> Self {
-        Self { client, handle }
+        Self { client, handle, closed: Arc::default() }
+    }
+
+    pub(crate) fn is_closed_by_caller(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Its handle.
     #[must_use]
     pub fn handle(&self) -> SocketHandle {
         self.handle
+    }
+
+    fn begin<R: Reply>(
+        &self,
+        ioctl: Ioctl,
+        input: &(impl IntoBytes + Immutable),
+        buffer: Vec<u8>,
+        what: String,
+    ) -> Operation<R> {
+        if ioctl == Ioctl::Close {
+            self.closed.store(true, Ordering::Relaxed);
+        }
+        self.client.begin(ioctl, input, buffer, what).on(self)
     }
 
     /// Binds to a local address; port 0 lets the stack choose.
@@ -41,7 +66,7 @@ impl Socket {
     /// Starts a bind.
     pub fn begin_bind(&self, address: Address) -> Operation<()> {
         let input = Bind { socket: self.handle, address, reserved: 0 };
-        self.client.begin(Ioctl::Bind, &input, Vec::new(), format!("bind to {address:?}"))
+        self.begin(Ioctl::Bind, &input, Vec::new(), format!("bind to {address:?}"))
     }
 
     /// Lets a bound listening socket accept.
@@ -55,7 +80,7 @@ impl Socket {
     /// Starts a listen.
     pub fn begin_listen(&self, backlog: u32) -> Operation<()> {
         let input = Listen { socket: self.handle, backlog, reserved: 0 };
-        self.client.begin(Ioctl::Listen, &input, Vec::new(), "listen".into())
+        self.begin(Ioctl::Listen, &input, Vec::new(), "listen".into())
     }
 
     /// Takes the next connection.
@@ -69,7 +94,7 @@ impl Socket {
     /// Starts an accept.
     pub fn begin_accept(&self) -> Operation<Accepted> {
         let input = Accept { socket: self.handle };
-        self.client.begin(Ioctl::Accept, &input, vec![0; size_of::<AcceptReply>()], "accept".into())
+        self.begin(Ioctl::Accept, &input, vec![0; size_of::<AcceptReply>()], "accept".into())
     }
 
     /// Connects a bound socket. A datagram socket sends there and receives from there only, until it is connected again.
@@ -83,7 +108,7 @@ impl Socket {
     /// Starts a connect.
     pub fn begin_connect(&self, address: Address) -> Operation<()> {
         let input = Connect { socket: self.handle, address, reserved: 0 };
-        self.client.begin(Ioctl::Connect, &input, Vec::new(), format!("connect to {address:?}"))
+        self.begin(Ioctl::Connect, &input, Vec::new(), format!("connect to {address:?}"))
     }
 
     /// Sends all of `data`.
@@ -97,7 +122,7 @@ impl Socket {
     /// Starts a send.
     pub fn begin_send(&self, data: Vec<u8>) -> Operation<Sent> {
         let what = format!("send {} bytes", data.len());
-        self.client.begin(Ioctl::Send, &self.transfer(0), data, what)
+        self.begin(Ioctl::Send, &self.transfer(0), data, what)
     }
 
     /// Receives up to `length` bytes; none at the peer's graceful close.
@@ -111,13 +136,13 @@ impl Socket {
     /// Starts a receive.
     pub fn begin_receive(&self, length: usize) -> Operation<Vec<u8>> {
         let what = format!("receive up to {length} bytes");
-        self.client.begin(Ioctl::Receive, &self.transfer(0), vec![0; length], what)
+        self.begin(Ioctl::Receive, &self.transfer(0), vec![0; length], what)
     }
 
     /// Starts a receive that ends when all `length` bytes are there (`MSG_WAITALL`).
     pub fn begin_receive_all(&self, length: usize) -> Operation<Vec<u8>> {
         let what = format!("receive {length} bytes");
-        self.client.begin(Ioctl::Receive, &self.transfer(Transfer::WAIT_ALL), vec![0; length], what)
+        self.begin(Ioctl::Receive, &self.transfer(Transfer::WAIT_ALL), vec![0; length], what)
     }
 
     /// Sends one datagram to `address`.
@@ -132,7 +157,7 @@ impl Socket {
     pub fn begin_send_to(&self, data: Vec<u8>, address: Address) -> Operation<Sent> {
         let what = format!("send {} bytes to {address:?}", data.len());
         let input = SendTo { socket: self.handle, address, reserved: 0 };
-        self.client.begin(Ioctl::SendTo, &input, data, what)
+        self.begin(Ioctl::SendTo, &input, data, what)
     }
 
     /// Receives one datagram of up to `length` bytes. The rest of a longer one is lost; what fits comes all the same.
@@ -147,7 +172,7 @@ impl Socket {
     pub fn begin_receive_from(&self, length: usize) -> Operation<Received> {
         let what = format!("receive a datagram of up to {length} bytes");
         let buffer = vec![0; size_of::<ReceivedFrom>() + length];
-        self.client.begin(Ioctl::ReceiveFrom, &self.transfer(0), buffer, what)
+        self.begin(Ioctl::ReceiveFrom, &self.transfer(0), buffer, what)
     }
 
     fn transfer(&self, flags: u32) -> Transfer {
@@ -174,7 +199,7 @@ impl Socket {
     pub fn begin_address(&self, end: u32) -> Operation<Address> {
         let what = if end == AddressOf::PEER { "ask for the peer's address" } else { "ask for the local address" };
         let input = AddressOf { socket: self.handle, end, reserved: 0 };
-        self.client.begin(Ioctl::Address, &input, vec![0; size_of::<AddressReply>()], what.into())
+        self.begin(Ioctl::Address, &input, vec![0; size_of::<AddressReply>()], what.into())
     }
 
     /// Sends no more: what was sent still arrives, then the peer sees the end of the stream. Receives go on.
@@ -196,7 +221,7 @@ impl Socket {
     /// Starts a shutdown, [`Shutdown::SEND`] or [`Shutdown::ABORT`].
     pub fn begin_shutdown(&self, how: u32) -> Operation<()> {
         let input = Shutdown { socket: self.handle, how, reserved: 0 };
-        self.client.begin(Ioctl::Shutdown, &input, Vec::new(), "shut the connection down".into())
+        self.begin(Ioctl::Shutdown, &input, Vec::new(), "shut the connection down".into())
     }
 
     /// What an option says.
@@ -207,7 +232,7 @@ impl Socket {
         let (level, name) = option.number();
         let input = GetOption { socket: self.handle, level, name };
         let buffer = vec![0; size_of::<OptionValue>()];
-        self.client.begin(Ioctl::GetOption, &input, buffer, format!("ask for the option {option:?}")).call()
+        self.begin(Ioctl::GetOption, &input, buffer, format!("ask for the option {option:?}")).call()
     }
 
     /// Sets an option.
@@ -217,7 +242,7 @@ impl Socket {
     pub fn set_option(&self, option: SocketOption, value: u32) -> Result<(), Error> {
         let ((level, name), length) = (option.number(), SocketOption::LENGTH);
         let input = SetOption { socket: self.handle, level, name, length, value: value.to_le_bytes() };
-        self.client.begin(Ioctl::SetOption, &input, Vec::new(), format!("set the option {option:?}")).call()
+        self.begin(Ioctl::SetOption, &input, Vec::new(), format!("set the option {option:?}")).call()
     }
 
     /// Says what a close does that is not told how: `SO_LINGER`.
@@ -231,7 +256,7 @@ impl Socket {
     /// Starts to wait for any of the events in `mask`.
     pub fn begin_events(&self, mask: u32) -> Operation<EventsReply> {
         let input = Events { socket: self.handle, mask, reserved: 0 };
-        self.client.begin(Ioctl::Events, &input, vec![0; size_of::<EventsReply>()], "wait for events".into())
+        self.begin(Ioctl::Events, &input, vec![0; size_of::<EventsReply>()], "wait for events".into())
     }
 
     /// Does an I/O control.
@@ -241,7 +266,7 @@ impl Socket {
     pub fn control(&self, control: SocketControl) -> Result<u32, Error> {
         let input = IoControl { socket: self.handle, code: control as u32, reserved: 0 };
         let buffer = vec![0; size_of::<OptionValue>()];
-        self.client.begin(Ioctl::IoControl, &input, buffer, format!("ask for {control:?}")).call()
+        self.begin(Ioctl::IoControl, &input, buffer, format!("ask for {control:?}")).call()
     }
 
     /// Closes the socket as its option [`Linger`](SocketOption::Linger) says: unless that was set, abortively, and a connected peer
@@ -265,12 +290,12 @@ impl Socket {
     /// Starts a graceful close.
     pub fn begin_close_gracefully(&self, milliseconds: Option<u32>) -> Operation<()> {
         let input = Close { socket: self.handle, flags: Close::LINGER, linger: milliseconds.unwrap_or(0) };
-        self.client.begin(Ioctl::Close, &input, Vec::new(), "close gracefully".into())
+        self.begin(Ioctl::Close, &input, Vec::new(), "close gracefully".into())
     }
 
     /// Starts a close.
     pub fn begin_close(&self) -> Operation<()> {
         let input = Close { socket: self.handle, flags: 0, linger: 0 };
-        self.client.begin(Ioctl::Close, &input, Vec::new(), "close".into())
+        self.begin(Ioctl::Close, &input, Vec::new(), "close".into())
     }
 }

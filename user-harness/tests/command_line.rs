@@ -55,6 +55,10 @@ fn help_is_as_the_golden_files_show_it() {
     golden("json.txt", &["help", "json"]);
     golden("exit-codes.txt", &["help", "exit-codes"]);
     golden("run.txt", &["run", "--help"]);
+    golden("shell.txt", &["shell", "--help"]);
+    golden("connect.txt", &["connect", "--help"]);
+    golden("listen.txt", &["listen", "--help"]);
+    golden("echo.txt", &["echo", "--help"]);
 }
 
 #[test]

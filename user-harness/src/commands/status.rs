@@ -33,11 +33,16 @@ pub(super) fn run(choice: &Choice, arguments: &Arguments, output: &mut Output) -
     let backend = choice.open()?;
     let client = Client::open(backend.device())?;
     match arguments.watch {
-        None => output.emit(&Status::ask(&client, choice, None)?)?,
+        None => show_status(&client, choice, output)?,
         Some(every) => watch(&client, choice, every, arguments.times, output)?,
     }
     client.close();
     backend.finish_clean()
+}
+
+/// Shows the status once.
+pub(crate) fn show_status(client: &Client, choice: &Choice, output: &mut Output) -> Result<(), Error> {
+    output.emit(&Status::ask(client, choice, None)?)
 }
 
 /// Shows the status again and again, until Ctrl-C or as often as was asked for. On a screen each one takes the place of the last.

@@ -34,6 +34,7 @@ mod run;
 mod step;
 mod value;
 
+pub(crate) use problem::suggestion;
 pub use problem::{Problem, Source};
 pub use run::Done;
 pub use step::Scenario;
