@@ -111,7 +111,7 @@ impl Provider {
             // SAFETY: the system's routine of that name.
             let set = unsafe { transmute::<*mut (), SetInformation>(set) };
             // SAFETY: registered; the traits are there for good. What tools show without them is the GUID.
-            let _name_or_guid = unsafe { set(handle, SET_TRAITS, TRAITS.as_ptr().cast(), TRAITS.len() as u32) };
+            let _name_or_guid = unsafe { set(handle, SET_TRAITS, TRAITS.as_ptr().cast(), u32::from(TRAITS[0])) };
         }
         Some(unregister)
     }
@@ -174,10 +174,10 @@ pub fn write(event: &Event, fields: &[Field]) {
     // A text takes two: its length, and its bytes.
     let mut data = [Data { address: 0, size: 0, kind: 0 }; 2 + 2 * MOST_FIELDS];
     let mut lengths = [0_u16; MOST_FIELDS];
-    let mut count = 0;
+    let mut count = 0_u32;
     let mut add = |address: *const u8, size: usize, kind| {
-        if let Some(place) = data.get_mut(count) {
-            *place = Data { address: address.expose_provenance() as u64, size: size as u32, kind };
+        if let Some(place) = data.get_mut(count as usize) {
+            *place = Data { address: address.expose_provenance() as u64, size: u32::try_from(size).unwrap_or(0), kind };
             count += 1;
         }
     };
@@ -197,7 +197,6 @@ pub fn write(event: &Event, fields: &[Field]) {
     // SAFETY: the system's routine of that name.
     let write = unsafe { transmute::<*mut (), WriteTransfer>(write) };
     // SAFETY: registered; everything that is pointed to is there during the call. An event that is lost is no error.
-    let _written = unsafe {
-        write(HANDLE.load(Ordering::Relaxed), &raw const descriptor, null(), null(), count as u32, data.as_ptr())
-    };
+    let _written =
+        unsafe { write(HANDLE.load(Ordering::Relaxed), &raw const descriptor, null(), null(), count, data.as_ptr()) };
 }
