@@ -159,7 +159,7 @@ pub(crate) enum Command {
     /// Windows: installs the driver from its INF
     #[command(
         after_help = "Examples:\n  wskctl install\n  wskctl install C:\\package\\x64\\wskclient.inf\n\nNeeds an \
-                            elevated prompt. Not run on Windows: this project has no Windows machine. Run in Wine."
+                            elevated prompt. Not run on Windows: this project has no Windows machine."
     )]
     Install(service::Inf),
     /// Windows: stops the driver and removes it

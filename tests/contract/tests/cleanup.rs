@@ -208,16 +208,17 @@ fn the_last_cleanup_of_one_provider_leaves_the_others_sockets_alone() {
     deregistered(&client);
 }
 
-/// contract: WSA-11
+/// contract: WSA-11, X-8
 #[test]
-fn one_clients_last_cleanup_leaves_another_client_alone() {
+fn one_clients_last_cleanup_resets_its_sockets_and_leaves_another_client_alone() {
     let lab = Lab::start();
     let (left, right) = (lab.started(), lab.started());
     let mut theirs = connected(&right, APPLICATION);
-    let mine = connected(&left, APPLICATION);
+    let mut mine = connected(&left, APPLICATION);
     let (mut their_receive, my_receive) = (theirs.socket.begin_receive(8), mine.socket.begin_receive(8));
     left.cleanup(APPLICATION).unwrap();
     cancelled(my_receive);
+    assert_eq!(mine.peer.ending().unwrap(), Ending::Reset);
     theirs.peer.send(b"alive").unwrap();
     assert_eq!(their_receive.wait(PATIENCE).unwrap(), b"alive");
     right.cleanup(APPLICATION).unwrap();

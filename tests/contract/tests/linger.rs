@@ -88,7 +88,7 @@ fn application_delivers_all_64_mebibytes_after_a_shutdown_and_the_peers_close() 
     assert_eq!(client.ledger().unwrap().lingers_cut, 0);
 }
 
-/// contract: WSP-6, WSP-3
+/// contract: WSP-6, WSA-12
 #[test]
 fn application_does_not_wait_for_a_socket_that_was_closed_with_data_pending() {
     let lab = Lab::start();

@@ -1,7 +1,13 @@
 //! The service's `Parameters` key: what is good is used, what is not is ignored, and the trace says so.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
-use contract::{APPLICATION, Lab, abi::Close, eventually, started, traffic::connected};
+use contract::{
+    APPLICATION, Lab,
+    abi::{Close, Role, WsaError},
+    check::fails,
+    eventually, started,
+    traffic::connected,
+};
 use ntlab::RegistryValue;
 use ntlab::etw::{Event, Value};
 
@@ -77,4 +83,20 @@ fn a_value_that_is_no_whole_number_is_ignored() {
     for length in [0, 1, 3, 5, 8, 100] {
         ignored(RegistryValue::Raw(REG_DWORD, vec![1; length]), REASON);
     }
+}
+/// contract: CARD-4, X-6
+#[test]
+fn the_limits_of_the_service_are_those_of_each_client() {
+    let values = [("MaxSockets", 2), ("MaxPendingRequests", 3), ("MaxLockedBytes", 4096)];
+    let lab = Lab::start_with_parameters(&values.map(|(name, value)| (name, RegistryValue::Number(value))));
+    for (name, value) in values {
+        assert_eq!(used(&lab, name), value.into(), "{name}");
+    }
+    let client = lab.started();
+    let connection = connected(&client, APPLICATION);
+    let _second = client.socket(APPLICATION, Role::Connection).unwrap();
+    fails(client.socket(APPLICATION, Role::Connection), WsaError::TooManySockets);
+    fails(connection.socket.receive(4097), WsaError::NoBuffers);
+    let _pending: Vec<_> = (0..3).map(|_| connection.socket.begin_receive(8)).collect();
+    fails(connection.socket.receive(8), WsaError::NoBuffers);
 }

@@ -189,6 +189,28 @@ fn a_cleanup_of_san_never_answers_wsaeinval() {
     }
 }
 
+/// contract: SAN-4
+#[test]
+fn what_a_cancelled_accept_held_is_given_back_before_it_completes() {
+    let lab = Lab::start();
+    let client = lab.client();
+    started(&client, SAN);
+    let (listener, _) = listening(&client, SAN);
+    let (_, without) = lab.machine().pool_in_use();
+    // An accept that is out at WSK holds the socket that it would fill.
+    let mut accept = listener.begin_accept();
+    let (_, with) = lab.machine().pool_in_use();
+    assert!(with > without + 512, "{with} bytes with the accept, {without} without");
+    let (at_completion, seen) = std::sync::mpsc::channel();
+    let machine = lab.machine().clone();
+    accept.on_completion(move || at_completion.send(machine.pool_in_use().1).unwrap());
+    client.cleanup(SAN).unwrap();
+    cancelled(accept);
+    let held = seen.recv_timeout(PATIENCE).unwrap();
+    assert!(held <= without, "{held} bytes when it completed, {without} before it began");
+    deregistered(&client);
+}
+
 /// contract: SAN-5
 #[test]
 fn accepts_and_connects_that_are_out_at_the_teardown_end_cancelled_and_no_later() {

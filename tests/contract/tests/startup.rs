@@ -128,6 +128,7 @@ fn startup_describes_what_serves_the_provider() {
     let client = lab.client();
     let started = startup(&client, APPLICATION);
     let reply = started.reply();
+    assert_eq!((reply.version, reply.highest_version), (VERSION, HIGHEST_VERSION));
     let text = std::str::from_utf8(&reply.description).unwrap().trim_end_matches('\0');
     assert!(text.starts_with("wskclient"), "{text:?}");
     assert!(reply.max_sockets > 0);

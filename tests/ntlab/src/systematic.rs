@@ -83,7 +83,7 @@ pub fn low_resources<R: Judged, E>(
     Ok(found)
 }
 
-/// What [`replay`] found.
+/// What [`replay`] of a run that failed found.
 #[derive(Debug, Clone, Default)]
 pub struct Replays {
     /// Runs.
@@ -107,7 +107,7 @@ impl std::fmt::Display for Replays {
         write!(f, "{} of {} replays failed", self.failed, self.times)?;
         let outcomes: Vec<String> = self.outcomes.iter().map(|(what, times)| format!("{what} {times}")).collect();
         write!(f, " ({})", outcomes.join(", "))?;
-        if self.failed != 0 && !self.is_steady() {
+        if !self.is_steady() {
             write!(
                 f,
                 ": the seed decides what each thread does and where it is delayed, not when the host runs it or what real \
