@@ -51,11 +51,12 @@ fn run_tagged(workspace: &Workspace, proofs: &Proofs) -> Result<Results> {
     Ok(results)
 }
 
-/// How many clauses are proven by a run of every test, in one line.
-pub fn state(workspace: &Workspace, results: &Results) -> Result<String> {
+/// How many clauses are proven by a run of every test, in one line; and whether none is open.
+pub fn state(workspace: &Workspace, results: &Results) -> Result<(String, bool)> {
     let clauses = clauses::read(workspace)?;
     let proofs = tags::find(workspace, &clauses)?;
-    Ok(format!("contract: {}", table::sum(&table::verdicts(&clauses, &proofs, Some(results)))))
+    let verdicts = table::verdicts(&clauses, &proofs, Some(results));
+    Ok((format!("contract: {}", table::sum(&verdicts)), table::open(&verdicts).is_empty()))
 }
 
 /// The tests of each clause, by its name.

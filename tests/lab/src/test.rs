@@ -32,11 +32,14 @@ pub fn run(workspace: &Workspace, options: &cli::Test) -> Result<Outcome> {
     if everything || options.wine {
         results.add(bench.wine()?);
     }
+    let mut proven = true;
     if everything && options.arguments.is_empty() {
-        println!("{}", contract::state(workspace, &results)?);
+        let (state, all) = contract::state(workspace, &results)?;
+        proven = all;
+        println!("{state}");
     }
     println!("{} passed, {} failed", results.passed, results.failed);
-    Ok(Outcome::of(results.failed == 0))
+    Ok(Outcome::of(proven && results.failed == 0))
 }
 
 /// All that tests need, and where what they write goes.

@@ -75,7 +75,8 @@ pub fn sum(verdicts: &[Verdict<'_>]) -> String {
     format!("{clauses} clauses, {} proven, {} open: {}", clauses - open.len(), open.len(), or_none(&open))
 }
 
-fn open<'a>(verdicts: &[Verdict<'a>]) -> Vec<&'a str> {
+/// The names of the clauses that are not proven.
+pub fn open<'a>(verdicts: &[Verdict<'a>]) -> Vec<&'a str> {
     names(verdicts, |verdict| !verdict.proven)
 }
 
