@@ -82,9 +82,9 @@ fn a_life_is_told_in_order_from_the_load_to_the_unload() {
     expected.extend(life(APPLICATION));
     expected.extend(life(TRANSPORT));
     // The unload may begin while the teardown of the dead client is under way.
-    let (begun, lives): (Vec<_>, Vec<_>) = lines.iter().cloned().partition(|line| line == "UnloadBegun");
+    let (begun, others): (Vec<_>, Vec<_>) = lines.iter().cloned().partition(|line| line == "UnloadBegun");
     expected.push("DriverUnloaded".to_owned());
-    assert_eq!((lives, begun.len()), (expected, 1));
+    assert_eq!((others, begun.len()), (expected, 1));
     assert_eq!(lines.last().map(String::as_str), Some("DriverUnloaded"));
     assert!(trace.providers().is_empty(), "nothing stays registered");
     assert_eq!(trace.dropped(), 0);
