@@ -101,7 +101,7 @@ fn the_end_of_a_connect_is_told_once_with_its_code() {
 fn the_peers_end_of_the_stream_and_its_reset_are_told_apart() {
     let lab = Lab::start();
     let client = lab.started();
-    let mut graceful = connected(&client, APPLICATION);
+    let graceful = connected(&client, APPLICATION);
     let close = graceful.socket.begin_events(Events::CLOSE);
     waits(&close);
     graceful.peer.shut_down().unwrap();

@@ -24,7 +24,7 @@ fn used(lab: &Lab, parameter: &str) -> i128 {
 }
 
 #[track_caller]
-fn ignored(value: RegistryValue, reason: &str) {
+fn ignored(value: &RegistryValue, reason: &str) {
     let lab = Lab::start_with_parameters(&[(LINGER, value.clone())]);
     assert_eq!(used(&lab, LINGER), Close::DEFAULT_LINGER.into(), "{value:?}");
     let told = events(&lab, "ParameterIgnored");
@@ -69,7 +69,7 @@ fn the_least_and_the_most_are_used() {
 #[test]
 fn a_number_outside_its_range_is_ignored() {
     for number in [0, Close::LONGEST_LINGER + 1, u32::MAX] {
-        ignored(RegistryValue::Number(number), "out of range");
+        ignored(&RegistryValue::Number(number), "out of range");
     }
 }
 
@@ -77,11 +77,11 @@ fn a_number_outside_its_range_is_ignored() {
 #[test]
 fn a_value_that_is_no_whole_number_is_ignored() {
     const REASON: &str = "not a REG_DWORD";
-    ignored(RegistryValue::Text("150".into()), REASON);
-    ignored(RegistryValue::Text("a text that is much longer than a number".into()), REASON);
-    ignored(RegistryValue::Binary(vec![150, 0, 0, 0]), REASON);
+    ignored(&RegistryValue::Text("150".into()), REASON);
+    ignored(&RegistryValue::Text("a text that is much longer than a number".into()), REASON);
+    ignored(&RegistryValue::Binary(vec![150, 0, 0, 0]), REASON);
     for length in [0, 1, 3, 5, 8, 100] {
-        ignored(RegistryValue::Raw(REG_DWORD, vec![1; length]), REASON);
+        ignored(&RegistryValue::Raw(REG_DWORD, vec![1; length]), REASON);
     }
 }
 /// contract: CARD-4, X-6

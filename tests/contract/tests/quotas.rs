@@ -12,7 +12,7 @@ use std::time::Duration;
 use wskctl::{Client, Operation, Socket, device::Completion};
 
 /// Longer than anything in here takes on a busy machine.
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_mins(2);
 
 /// A connection through which another client can still do everything.
 fn does_not_notice(other: &Client) {
