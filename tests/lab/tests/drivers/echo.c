@@ -8,6 +8,7 @@
 #define IOCTL_WAIT CTL_CODE(0x8000, 0x802, METHOD_BUFFERED, FILE_ANY_ACCESS)
 #define IOCTL_RELEASE CTL_CODE(0x8000, 0x803, METHOD_BUFFERED, FILE_ANY_ACCESS)
 #define IOCTL_NUMBER CTL_CODE(0x8000, 0x804, METHOD_BUFFERED, FILE_ANY_ACCESS)
+#define IOCTL_SETTLE CTL_CODE(0x8000, 0x805, METHOD_BUFFERED, FILE_ANY_ACCESS)
 
 typedef struct {
     IO_CSQ queue;
@@ -122,6 +123,11 @@ static NTSTATUS control(EXTENSION *extension, PIRP irp)
             return complete(irp, STATUS_BUFFER_TOO_SMALL, 0);
         *(ULONG *)irp->AssociatedIrp.SystemBuffer = extension->number;
         return complete(irp, STATUS_SUCCESS, sizeof(ULONG));
+    case IOCTL_SETTLE:
+        /* From here on no release of before ends a request. */
+        KeCancelTimer(&extension->timer);
+        KeFlushQueuedDpcs();
+        return complete(irp, STATUS_SUCCESS, 0);
     default:
         return complete(irp, STATUS_INVALID_DEVICE_REQUEST, 0);
     }
