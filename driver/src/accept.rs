@@ -4,14 +4,13 @@ use crate::clock;
 use crate::events::ACCEPTABLE;
 use crate::irp::Irp;
 use crate::operation::Outgoing;
-use crate::pool::Ref;
 use crate::queue::{Owner, Parked};
 use crate::socket::{Phase, Socket, Spec};
 use crate::table::Entry;
 use core::mem::offset_of;
 use core::ptr::{NonNull, null_mut};
 use wdk_sys::NTSTATUS;
-use wsk::{Passive, sys};
+use wsk::{Passive, Ref, sys};
 use wskclient_abi::{AcceptReply, Kind, Role, STATUS_PENDING, STATUS_SUCCESS, WsaError};
 
 /// An accept whose input is valid, on a socket that the caller is inside of. Of another kind, `Events`, it is a request that waits for a

@@ -4,7 +4,6 @@ use crate::driver::{Driver, KINDS};
 use crate::instance::Instance;
 use crate::irp::Irp;
 use crate::list::Links;
-use crate::pool::{OutOfPool, Ref};
 use crate::process::Process;
 use crate::quota::Charges;
 use crate::table::SocketTable;
@@ -15,7 +14,7 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use wdk_sys::NTSTATUS;
-use wsk::Passive;
+use wsk::{OutOfPool, Passive, Ref};
 use wskclient_abi::{Kind, Namespace, WsaError};
 use wskclient_lifecycle::{Ledger, Released, Share};
 

@@ -5,17 +5,15 @@
 use crate::client::{Client, Handle};
 use crate::driver::{self, Driver};
 use crate::irp::Irp;
-use crate::pool::Ref;
 use crate::process::Process;
 use crate::request::Request;
-use crate::rundown::Running;
 use crate::socket::Spec;
 use crate::{ledger, names, requests, trace};
 use core::ptr::NonNull;
 use wdk_sys::{
     DEVICE_OBJECT, IRP, IRP_MJ_CLEANUP, IRP_MJ_CLOSE, IRP_MJ_CREATE, IRP_MJ_DEVICE_CONTROL, NTSTATUS, PDRIVER_DISPATCH,
 };
-use wsk::Passive;
+use wsk::{Passive, Ref, Running};
 use wskclient_abi::{Kind, PROTOCOL_VERSION, STATUS_SUCCESS, VersionReply, WsaError};
 
 /// Enters the routines in a driver object's table.

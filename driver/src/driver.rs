@@ -7,7 +7,6 @@ use crate::list::{Links, List};
 use crate::lock::SpinLock;
 use crate::outstanding::Wait;
 use crate::parameters::Parameters;
-use crate::pool::{OutOfPool, Ref};
 use crate::process::Process;
 use crate::quota::Limits;
 use crate::target::{Home, Target};
@@ -17,7 +16,7 @@ use core::cell::UnsafeCell;
 use core::pin::Pin;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use wsk::{Passive, Provider, Registration};
+use wsk::{OutOfPool, Passive, Provider, Ref, Registration};
 use wskclient_abi::{Awaited, Kind, SocketHandle, Waiter};
 use wskclient_lifecycle::Ledger;
 

@@ -12,14 +12,13 @@
 
 use crate::accept;
 use crate::irp::Irp;
-use crate::pool::Ref;
 use crate::queue::{Owner, Parked};
 use crate::requests::refuse;
 use crate::socket::{Phase, Socket, SocketState};
 use crate::table::Entry;
 use core::ffi::c_void;
 use wdk_sys::NTSTATUS;
-use wsk::{Callbacks, Event, Sink, sys};
+use wsk::{Callbacks, Event, Ref, Sink, sys};
 use wskclient_abi::{Events, EventsReply, Kind, Role, STATUS_PENDING, STATUS_SUCCESS, WsaError, is_error};
 use zerocopy::FromZeros;
 

@@ -11,7 +11,6 @@ use crate::irp::Irp;
 use crate::list::{Links, List};
 use crate::lock::{Guard, SpinLock};
 use crate::names::LookUp;
-use crate::pool::Ref;
 use crate::queue::{IrpQueue, Owner, Parked};
 use crate::socket::Socket;
 use crate::startup::StartupRequest;
@@ -20,7 +19,7 @@ use crate::trace::{self, Phase};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use wdk_sys::NTSTATUS;
-use wsk::Passive;
+use wsk::{Passive, Ref};
 use wskclient_abi::{Awaited, Kind, STATUS_PENDING, STATUS_SUCCESS, WinsockVersion, WsaError};
 use wskclient_lifecycle::{Closed, Gate, Left, Lifecycle, Released, Share, State};
 

@@ -18,7 +18,7 @@
 //! | `queue`, `cancel`, `quota` | IRPs that wait in the driver, why requests are cancelled, and what a client may hold at once |
 //! | `worker`, `watchdog`, `rundown` | the one thread, who looks after it, and whoever else is in the image |
 //! | `ledger`, `outstanding`, `trace` | what is held, what is pending, what the driver waits for, and what it tells |
-//! | `irp`, `nt`, `lock`, `list`, `pool`, `clock`, `system` | the kernel, in Rust's terms |
+//! | `irp`, `nt`, `lock`, `list`, `clock`, `system` | the kernel, in Rust's terms |
 #![no_std]
 
 extern crate alloc;
@@ -44,7 +44,6 @@ mod operation;
 mod options;
 mod outstanding;
 mod parameters;
-mod pool;
 mod process;
 mod queue;
 mod quota;

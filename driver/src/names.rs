@@ -12,8 +12,6 @@ use crate::clock;
 use crate::irp::Irp;
 use crate::list::Links;
 use crate::nt;
-use crate::pool::{OutOfPool, Ref};
-use crate::rundown::Running;
 use crate::target::Target;
 use crate::worker::Work;
 use core::cell::UnsafeCell;
@@ -21,9 +19,8 @@ use core::ffi::c_void;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 use wdk_sys::{DEVICE_OBJECT, IRP, NTSTATUS};
-use wsk::{NOT_IMPLEMENTED, NameQuestion, Passive, sys};
+use wsk::{Arrived, Claim, NOT_IMPLEMENTED, NameQuestion, OutOfPool, Passive, Ref, Returned, Running, sys};
 use wskclient_abi::{AF_INET, Address, AddressToNameReply, Kind, Namespace, STATUS_PENDING, STATUS_SUCCESS, WsaError};
-use wskclient_lifecycle::{Arrived, Claim, Returned};
 
 /// A valid question.
 pub struct LookUpRequest {

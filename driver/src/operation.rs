@@ -5,18 +5,15 @@ use crate::client::Opener;
 use crate::irp::Irp;
 use crate::list::Links;
 use crate::nt;
-use crate::pool::Ref;
 use crate::request::Data;
-use crate::rundown::Running;
 use crate::socket::Socket;
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::mem::take;
 use core::ptr::{NonNull, null_mut};
 use wdk_sys::{DEVICE_OBJECT, IRP, NTSTATUS};
-use wsk::sys;
+use wsk::{Arrived, Claim, Ref, Returned, Running, sys};
 use wskclient_abi::{Kind, STATUS_PENDING};
-use wskclient_lifecycle::{Arrived, Claim, Returned};
 
 /// A record of a socket's, linked into the socket's pending set while the request is out. It comes from the socket and goes back
 /// there: no pool is touched.

@@ -6,10 +6,10 @@ use crate::client::Client;
 use crate::clock;
 use crate::driver::Driver;
 use crate::instance::Instance;
-use crate::pool::Ref;
 use crate::socket::Socket;
 use crate::target::Target;
 use core::sync::atomic::AtomicBool;
+use wsk::Ref;
 use wskclient_abi::{Awaited, Kind, Outstanding, Provider, SocketHandle, Waiter};
 
 /// A request that is pending.

@@ -9,13 +9,12 @@ use crate::irp::Irp;
 use crate::list::{Links, List};
 use crate::lock::SpinLock;
 use crate::nt;
-use crate::pool::Ref;
-use crate::rundown::Running;
 use crate::socket::Socket;
 use crate::table::OwnedEntry;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 use wdk_sys::{DEVICE_OBJECT, IRP};
+use wsk::{Ref, Running};
 use wskclient_abi::{Kind, WsaError};
 
 /// Waiting IRPs, oldest first.

@@ -3,7 +3,6 @@
 use crate::client::Client;
 use crate::irp::Irp;
 use crate::operation::Outgoing;
-use crate::pool::Ref;
 use crate::request::{Data, SocketRequest};
 use crate::socket::{Ending, Phase, Socket, SocketState, Spec};
 use crate::table::Entry;
@@ -11,7 +10,7 @@ use crate::target::Target;
 use crate::{accept, datagram, events, options};
 use core::ptr::NonNull;
 use wdk_sys::NTSTATUS;
-use wsk::{NOT_IMPLEMENTED, SocketRef, sys};
+use wsk::{NOT_IMPLEMENTED, Ref, SocketRef, sys};
 use wskclient_abi::{AddressReply, Kind, Role, STATUS_SUCCESS, SocketHandle, WsaError};
 
 /// Creates a socket.

@@ -23,7 +23,6 @@ use crate::list::{Links, List};
 use crate::lock::SpinLock;
 use crate::nt;
 use crate::operation::Operation;
-use crate::pool::{Ref, try_box};
 use crate::queue::IrpQueue;
 use crate::table::{NoSlot, SlotIndex};
 use crate::target::Target;
@@ -34,12 +33,10 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 use wdk_sys::{IRP, NTSTATUS};
-use wsk::sys::AddressFamily;
-use wsk::{Callbacks, Category, Passive, SocketRef};
+use wsk::{Callbacks, Category, Claim, Ended, Passive, Ref, SocketRef, sys::AddressFamily, try_box};
 use wskclient_abi::{
     AcceptReply, AddressReply, Kind, Linger, Role, STATUS_SUCCESS, SocketHandle, SocketReply, WsaError, is_error,
 };
-use wskclient_lifecycle::{Claim, Ended};
 use zerocopy::FromZeros;
 
 /// How far a socket has come.

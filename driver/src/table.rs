@@ -4,13 +4,13 @@
 //! which generation. So a stale handle is refused, and never names the slot's next socket.
 
 use crate::lock::SpinLock;
-use crate::pool::{OutOfPool, Ref};
 use crate::socket::Socket;
 use alloc::alloc::{alloc, dealloc};
 use core::alloc::Layout;
 use core::ops::Deref;
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use wsk::{OutOfPool, Ref};
 use wskclient_abi::SocketHandle;
 use wskclient_lifecycle::{Closed, Gate, Left};
 

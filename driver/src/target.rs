@@ -2,8 +2,8 @@
 
 use crate::client::Client;
 use crate::driver::Driver;
-use crate::pool::Ref;
 use core::ptr::NonNull;
+use wsk::Ref;
 use wskclient_abi::{CountedPer, Guid, Namespace, NamespaceEntry, Policy, Provider, WsaError};
 
 /// What has a count of its own.

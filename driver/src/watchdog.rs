@@ -7,7 +7,6 @@
 use crate::clock;
 use crate::driver::Driver;
 use crate::outstanding::{self, Wait};
-use crate::rundown::Running;
 use crate::trace;
 use crate::worker::Work;
 use core::cell::UnsafeCell;
@@ -15,7 +14,7 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use wdk_sys::{KDPC, KTIMER, LARGE_INTEGER, ntddk};
-use wsk::Passive;
+use wsk::{Passive, Running};
 
 /// How long a wait may last before it is named, and between two looks: a second, in units of 100 nanoseconds.
 const INTERVAL: i64 = 10_000_000;

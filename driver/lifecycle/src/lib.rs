@@ -17,22 +17,19 @@
 //! - [`Lifecycle`]: that picture, and the references that drive it.
 //! - [`References`], [`Share`]: who holds how many of them, so that a dying handle gives back its own.
 //! - [`Gate`]: who is inside something that may be closed, and who is the last to leave.
-//! - [`Claim`]: which of several parties ends an operation.
 //! - [`Ledger`]: taken, completed, cancelled, by kind.
 //!
-//! `tests/models.rs` tries the interleavings of the four that threads share, with [loom](https://docs.rs/loom)'s atomics.
+//! `tests/models.rs` tries the interleavings of the three that threads share, with [loom](https://docs.rs/loom)'s atomics.
 //!
 //! Nothing here blocks, allocates or panics, so everything may be called at any IRQL.
 #![cfg_attr(not(any(test, loom)), no_std)]
 #![forbid(unsafe_code)]
 
-mod claim;
 mod gate;
 mod ledger;
 mod references;
 mod state;
 
-pub use claim::{Arrived, Claim, Ended, Returned};
 pub use gate::{Closed, Gate, Left};
 pub use ledger::{Count, Ledger};
 pub use references::{References, Released, Share};
@@ -41,9 +38,9 @@ pub use state::{Lifecycle, Startup, State};
 /// Atomics, by one name: a model checker's take their place.
 mod sync {
     #[cfg(not(loom))]
-    pub(crate) use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+    pub(crate) use core::sync::atomic::{AtomicU64, Ordering};
     #[cfg(loom)]
-    pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
 
     /// A constructor that is `const` where atomics allow it: a model checker's don't.
     macro_rules! constructor {

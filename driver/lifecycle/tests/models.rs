@@ -15,9 +15,7 @@ use loom::{
     },
     thread,
 };
-use wskclient_lifecycle::{
-    Arrived, Claim, Closed, Ended, Gate, Ledger, Left, Lifecycle, Released, Returned, Share, Startup, State,
-};
+use wskclient_lifecycle::{Closed, Gate, Ledger, Left, Lifecycle, Released, Share, Startup, State};
 
 /// What a gate guards: visitors use it, and whoever is told that the last one has left takes it down.
 struct Guarded {
@@ -145,132 +143,6 @@ fn a_gate_is_not_opened_again_while_somebody_is_inside() {
         let _ = gate.close();
         let _ = gate.open();
         visitor.join().unwrap();
-    });
-}
-
-/// An operation: its IRP, which one party ends, and its record, which one party gives back.
-struct Operation {
-    claim: Claim,
-    ends: AtomicUsize,
-    returns: AtomicUsize,
-    /// The IRP is the system's again.
-    completed: AtomicBool,
-    /// The record may be somebody else's.
-    recycled: AtomicBool,
-    /// What the call has put into the record.
-    filled: AtomicBool,
-}
-
-impl Operation {
-    fn new() -> Arc<Self> {
-        let no = || AtomicBool::new(false);
-        let (ends, returns) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(Self { claim: Claim::new(), ends, returns, completed: no(), recycled: no(), filled: no() })
-    }
-
-    fn in_use(&self) {
-        assert!(!self.recycled.load(Relaxed), "the record is somebody else's");
-    }
-
-    /// As `end` in the driver.
-    fn end(&self) {
-        self.in_use();
-        self.completed.store(true, Relaxed);
-        self.ends.fetch_add(1, Relaxed);
-        if self.claim.ended() == Ended::Second {
-            self.recycle();
-        }
-    }
-
-    fn recycle(&self) {
-        assert!(self.completed.load(Relaxed), "who gives the record back sees that the request was ended");
-        assert!(self.filled.load(Relaxed), "and that the call has returned");
-        self.recycled.store(true, Relaxed);
-        self.returns.fetch_add(1, Relaxed);
-    }
-
-    /// WSK's completion.
-    fn complete(&self) {
-        if self.claim.arrived() == Arrived::End {
-            self.end();
-        }
-    }
-
-    /// Somebody cancels the request, which it found in the pending set.
-    fn cancel(&self) {
-        if self.claim.hold() {
-            assert!(!self.completed.load(Relaxed), "a held IRP does not complete");
-            self.in_use();
-            if self.claim.let_go() == Arrived::End {
-                self.end();
-            }
-        }
-    }
-
-    /// The call returns.
-    fn call_returns(&self, pending: bool) {
-        self.filled.store(true, Relaxed);
-        match self.claim.returned(pending) {
-            Returned::Outstanding => {}
-            Returned::Finished => self.recycle(),
-            Returned::NeverTaken => self.complete(),
-        }
-    }
-
-    fn was_ended_once(&self) {
-        let (ends, returns) = (self.ends.load(Relaxed), self.returns.load(Relaxed));
-        assert_eq!((ends, returns), (1, 1), "how often it was ended, and its record given back");
-    }
-}
-
-fn spawn(operation: &Arc<Operation>, body: fn(&Operation)) -> thread::JoinHandle<()> {
-    let operation = operation.clone();
-    thread::spawn(move || body(&operation))
-}
-
-#[test]
-fn a_completion_a_cancel_and_the_return_of_the_call_end_a_request_once_and_give_its_record_back_once() {
-    loom::model(|| {
-        let operation = Operation::new();
-        let parties = [spawn(&operation, Operation::complete), spawn(&operation, Operation::cancel)];
-        operation.call_returns(true);
-        parties.into_iter().for_each(|party| party.join().unwrap());
-        operation.was_ended_once();
-    });
-}
-
-#[test]
-fn two_cancels_and_a_completion_end_a_request_once() {
-    loom::model(|| {
-        let operation = Operation::new();
-        operation.call_returns(true);
-        let parties = [spawn(&operation, Operation::complete), spawn(&operation, Operation::cancel)];
-        operation.cancel();
-        parties.into_iter().for_each(|party| party.join().unwrap());
-        operation.was_ended_once();
-    });
-}
-
-#[test]
-fn a_call_that_took_no_irp_and_a_cancel_end_the_request_once() {
-    loom::model(|| {
-        let operation = Operation::new();
-        let cancel = spawn(&operation, Operation::cancel);
-        operation.call_returns(false);
-        cancel.join().unwrap();
-        operation.was_ended_once();
-    });
-}
-
-#[test]
-fn a_call_that_fails_and_completes_its_irp_all_the_same_ends_the_request_once() {
-    loom::model(|| {
-        let operation = Operation::new();
-        let cancel = spawn(&operation, Operation::cancel);
-        operation.complete();
-        operation.call_returns(false);
-        cancel.join().unwrap();
-        operation.was_ended_once();
     });
 }
 

@@ -10,16 +10,14 @@ use crate::clock;
 use crate::irp::Irp;
 use crate::lock::Guard;
 use crate::nt;
-use crate::pool::Ref;
 use crate::queue::{Owner, Parked};
-use crate::rundown::Running;
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 use wdk_sys::{DEVICE_OBJECT, IRP, NTSTATUS};
-use wsk::SocketRef;
+use wsk::{Arrived, Ref, Returned, Running, SocketRef};
 use wskclient_abi::{Close, Kind, Linger as LingerOption, STATUS_PENDING, STATUS_SUCCESS, WsaError};
-use wskclient_lifecycle::{Arrived, Closed, Returned};
+use wskclient_lifecycle::Closed;
 
 /// How a close that was asked for ends the socket.
 #[derive(Clone, Copy, Debug)]

@@ -9,8 +9,6 @@ use crate::cancel::Why;
 use crate::list::Links;
 use crate::nt;
 use crate::operation::Operation;
-use crate::pool::{OutOfPool, Ref, try_box};
-use crate::rundown::Running;
 use alloc::boxed::Box;
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
@@ -18,9 +16,8 @@ use core::mem::take;
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::Ordering;
 use wdk_sys::{DEVICE_OBJECT, IRP, KDPC, KTIMER, LARGE_INTEGER, NTSTATUS, ntddk};
-use wsk::{SocketRef, sys};
+use wsk::{Arrived, Claim, OutOfPool, Ref, Returned, Running, SocketRef, sys, try_box};
 use wskclient_abi::{Kind, STATUS_PENDING, STATUS_SUCCESS};
-use wskclient_lifecycle::{Arrived, Claim, Returned};
 
 /// How far a graceful close has come. [`Stage::Over`] is also that of a close that is not graceful.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,14 +6,13 @@
 //! `EtwWriteTransfer`, `EtwSetInformation`.
 
 use super::event::{Event, Field};
-use crate::rundown::Running;
 use crate::system::routine;
 use core::ffi::c_void;
 use core::mem::transmute;
 use core::ptr::{null, null_mut};
 use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU64, Ordering};
 use wdk_sys::NTSTATUS;
-use wsk::Passive;
+use wsk::{Passive, Running};
 
 /// {3f5fd28a-20f9-5528-b597-e912993917af}: what `TraceLogging` makes of the name `WskClient`, as it lies in memory.
 #[repr(C, align(4))]

@@ -629,8 +629,8 @@ const PLAIN_LAYOUTS: &[Layout] = &[
     layout!(Guid, "GUID", data1 = "Data1", data2 = "Data2", data3 = "Data3", data4 = "Data4"),
 ];
 
-/// Every struct of this module, for comparing with the C header: the dispatch tables, then the plain structs.
-pub const LAYOUTS: [&[Layout]; 2] = [STRUCT_LAYOUTS, PLAIN_LAYOUTS];
+/// Every struct of this crate, for comparing with the C headers: the dispatch tables, the plain structs, the kernel's objects.
+pub const LAYOUTS: [&[Layout]; 3] = [STRUCT_LAYOUTS, PLAIN_LAYOUTS, crate::objects::LAYOUTS];
 
 #[cfg(windows)]
 #[link(name = "netio")]

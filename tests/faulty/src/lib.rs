@@ -13,7 +13,12 @@ mod twins;
 
 use core::slice;
 use prelude::*;
+use wdk_alloc::WdkAllocator;
 use wdk_sys::{PCUNICODE_STRING, UNICODE_STRING};
+
+/// What the `wsk` crate allocates from, if anything here has it do so.
+#[global_allocator]
+static ALLOCATOR: WdkAllocator = WdkAllocator;
 
 const DEVICE_NAME: [u16; 14] = utf16(br"\Device\Faulty");
 const LINK_NAME: [u16; 10] = utf16(br"\??\Faulty");

@@ -54,21 +54,39 @@ pub fn build_driver(workspace: &Workspace, tools: &Tools, profile: Profile) -> R
 
 /// Builds the wrong drivers, as the driver is built: one image and its symbols.
 pub fn build_faulty(workspace: &Workspace, tools: &Tools) -> Result<PathBuf> {
-    progress("building faulty.sys");
-    run(windows_cargo(workspace, tools, "build", "faulty").arg("--release"))?;
-    let built = workspace.build().join(toolchain::DRIVER).join(Profile::Release.folder());
-    let image = workspace.faulty();
-    files::copy(&built.join("faulty.dll"), &image)?;
-    files::copy(&built.join("faulty.pdb"), &image.with_extension("pdb"))?;
+    build_image(workspace, tools, "faulty", &workspace.faulty())
+}
+
+/// Builds the `wsk` crate's example, whose image must pass the checks.
+pub fn build_echo(workspace: &Workspace, tools: &Tools) -> Result<PathBuf> {
+    let image = build_image(workspace, tools, "wsk-echo", &workspace.echo())?;
+    ensure_sound(workspace, &image)?;
     Ok(image)
+}
+
+/// Builds the driver of a package, and puts it, with its symbols, at `image`.
+fn build_image(workspace: &Workspace, tools: &Tools, package: &str, image: &Path) -> Result<PathBuf> {
+    progress(format!("building {package}.sys"));
+    run(windows_cargo(workspace, tools, "build", package).arg("--release"))?;
+    let built = workspace.build().join(toolchain::DRIVER).join(Profile::Release.folder());
+    let library = built.join(package.replace('-', "_"));
+    files::copy(&library.with_extension("dll"), image)?;
+    files::copy(&library.with_extension("pdb"), &image.with_extension("pdb"))?;
+    Ok(image.to_owned())
 }
 
 /// A driver that must pass the image's checks before anything runs it.
 pub fn build_sound_driver(workspace: &Workspace, tools: &Tools, profile: Profile) -> Result<PathBuf> {
     let driver = build_driver(workspace, tools, profile)?;
-    let failures = image::checks::failures(&Image::read(&driver)?, &image::exports::Exports::read());
-    ensure!(failures.is_empty(), "{} would not load on Windows; `cargo lab build` says why", workspace.shown(&driver));
+    ensure_sound(workspace, &driver)?;
     Ok(driver)
+}
+
+fn ensure_sound(workspace: &Workspace, driver: &Path) -> Result<()> {
+    let failures = image::checks::failures(&Image::read(driver)?, &image::exports::Exports::read());
+    let found: Vec<_> = failures.iter().map(|failure| failure.found.as_str()).collect();
+    ensure!(failures.is_empty(), "{} would not load on Windows: {}", workspace.shown(driver), found.join("; "));
+    Ok(())
 }
 
 /// A cargo command on the driver's package, for the lab's and Wine's target.

@@ -31,7 +31,7 @@ pub fn run(workspace: &Workspace) -> Result<Outcome> {
 }
 
 /// Every package for every target it is compiled for.
-fn clippies(workspace: &Workspace, tools: &Tools) -> [(&'static str, Command); 6] {
+fn clippies(workspace: &Workspace, tools: &Tools) -> [(&'static str, Command); 8] {
     let host = || {
         let mut command = cargo();
         command.current_dir(workspace.root()).args(["clippy", "--locked", "--all-targets"]);
@@ -46,6 +46,10 @@ fn clippies(workspace: &Workspace, tools: &Tools) -> [(&'static str, Command); 6
     // wsk's calls into the system are compiled for Windows only.
     let mut driver = artifacts::driver_cargo(workspace, tools, "clippy");
     driver.args(["--package", "wsk", "--package", "wskclient-lifecycle", "--release"]);
+    let mut echo = artifacts::windows_cargo(workspace, tools, "clippy", "wsk-echo");
+    echo.arg("--release");
+    let mut wsk_tests = host();
+    wsk_tests.args(["--package", "wsk-tests"]);
     let mut faulty = artifacts::windows_cargo(workspace, tools, "clippy", "faulty");
     faulty.arg("--release");
     [
@@ -53,6 +57,8 @@ fn clippies(workspace: &Workspace, tools: &Tools) -> [(&'static str, Command); 6
         ("the contract's tests", contract),
         ("the harness on Windows", harness),
         ("the driver", driver),
+        ("the wsk crate's example", echo),
+        ("the wsk crate's tests", wsk_tests),
         ("the faulty drivers", faulty),
         ("the faulty drivers' tests", judge),
     ]

@@ -84,27 +84,34 @@ impl<'a> Bench<'a> {
     fn models(&self, arguments: &[String]) -> Result<Results> {
         progress("model checking");
         let run = Run { place: Place::Host, arguments: &[], environment: &[], show: self.show };
-        let mut command = suite::test_cargo(self.workspace);
-        command
-            .args(["--release", "--package", "wskclient-lifecycle", "--test", "models", "--target-dir"])
-            .arg(self.workspace.lab().join("models"))
-            .env_remove("CARGO_ENCODED_RUSTFLAGS")
-            .env("RUSTFLAGS", "--cfg loom")
-            .env("LOOM_MAX_PREEMPTIONS", "3");
-        let root = self.workspace.root().join("driver/lifecycle/tests/models.rs");
-        run.run_command(command.arg("--").args(arguments), &root)
+        let mut results = Results::default();
+        for (package, folder) in [("wskclient-lifecycle", "lifecycle"), ("wsk", "wsk")] {
+            let mut command = suite::test_cargo(self.workspace);
+            command
+                .args(["--release", "--package", package, "--test", "models", "--target-dir"])
+                .arg(self.workspace.lab().join("models"))
+                .env_remove("CARGO_ENCODED_RUSTFLAGS")
+                .env("RUSTFLAGS", "--cfg loom")
+                .env("LOOM_MAX_PREEMPTIONS", "3");
+            let root = self.workspace.root().join("driver").join(folder).join("tests/models.rs");
+            results.add(run.run_command(command.arg("--").args(arguments), &root)?);
+        }
+        Ok(results)
     }
 
     /// The clauses of the contract, on the real driver in the in-process kernel; and the wrong drivers.
     pub fn lab(&self, arguments: &[String], seed: u64) -> Result<Results> {
         let faulty = artifacts::build_faulty(self.workspace, &self.tools)?;
+        let echo = artifacts::build_echo(self.workspace, &self.tools)?;
         artifacts::build_sound_driver(self.workspace, &self.tools, Profile::Release)?;
         artifacts::build_sound_driver(self.workspace, &self.tools, Profile::Debug)?;
         artifacts::build_native_harness(self.workspace)?;
         progress("lab tests");
-        let environment = [("FAULTY_SYS", faulty.as_os_str())];
+        let seed_text = seed.to_string();
+        let environment =
+            [("FAULTY_SYS", faulty.as_os_str()), ("WSK_ECHO_SYS", echo.as_os_str()), ("WSK_SEED", seed_text.as_ref())];
         let run = Run { place: Place::Lab, arguments, environment: &environment, show: self.show };
-        let mut results = run.run(&self.programs(&["--package", "faulty-judge"])?)?;
+        let mut results = run.run(&self.programs(&["--package", "faulty-judge", "--package", "wsk-tests"])?)?;
         results.add(self.contract(arguments, seed)?);
         Ok(results)
     }

@@ -80,6 +80,11 @@ impl Workspace {
         self.out().join("faulty/faulty.sys")
     }
 
+    /// The `wsk` crate's example.
+    pub fn echo(&self) -> PathBuf {
+        self.out().join("wsk/wsk_echo.sys")
+    }
+
     /// The harness for this machine, which runs the driver in the in-process kernel.
     pub fn native_wskctl(&self) -> PathBuf {
         self.out().join("wskctl")

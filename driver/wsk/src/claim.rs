@@ -67,21 +67,25 @@ impl Claim {
     }
 
     /// Makes a claim that nobody knows any more, or yet, new again.
+    #[inline]
     pub fn renew(&self) {
         self.0.store(0, Ordering::Relaxed);
     }
 
     /// The IRP has come back.
+    #[inline]
     pub fn arrived(&self) -> Arrived {
         if self.0.fetch_or(ARRIVED, Ordering::AcqRel) & HELD == 0 { Arrived::End } else { Arrived::Leave }
     }
 
     /// The request has been ended.
+    #[inline]
     pub fn ended(&self) -> Ended {
         if self.0.fetch_or(ENDED, Ordering::AcqRel) & RETURNED == 0 { Ended::First } else { Ended::Second }
     }
 
     /// The call has returned; `pending` says whether it answered that the IRP is out.
+    #[inline]
     pub fn returned(&self, pending: bool) -> Returned {
         let before = self.0.fetch_or(RETURNED, Ordering::AcqRel);
         if before & ENDED != 0 {
@@ -96,12 +100,14 @@ impl Claim {
     /// Holds the IRP, to cancel it: until [`let_go`](Self::let_go) it can't complete. False if it has come back already, or somebody
     /// else holds it.
     #[must_use]
+    #[inline]
     pub fn hold(&self) -> bool {
         let hold = |bits| (bits & (ARRIVED | HELD) == 0).then_some(bits | HELD);
         self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, hold).is_ok()
     }
 
     /// Lets the IRP go. [`Arrived::End`] if it has come back meanwhile.
+    #[inline]
     pub fn let_go(&self) -> Arrived {
         if self.0.fetch_and(!HELD, Ordering::AcqRel) & ARRIVED == 0 { Arrived::Leave } else { Arrived::End }
     }

@@ -1,19 +1,29 @@
 //! Nonpaged pool that can run out, and counted pointers to what lives there.
+//!
+//! Memory comes from the image's global allocator, which must give nonpaged pool aligned to 16 bytes, as `wdk-alloc`'s does.
 
+use crate::sync::{AtomicUsize, Ordering, fence};
 use alloc::alloc::alloc;
 use alloc::boxed::Box;
 use core::alloc::Layout;
 use core::ops::Deref;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicUsize, Ordering, fence};
 
 /// Pool ran out.
 #[derive(Clone, Copy, Debug)]
 pub struct OutOfPool;
 
 /// Moves `value` into nonpaged pool. `<= DISPATCH_LEVEL`.
+///
+/// # Errors
+/// There is none: the value is dropped.
 pub fn try_box<T>(value: T) -> Result<Box<T>, OutOfPool> {
-    const { assert!(size_of::<T>() != 0 && align_of::<T>() <= 16, "what pool gives is aligned to 16 bytes") };
+    const { assert!(align_of::<T>() <= 16, "what pool gives is aligned to 16 bytes") };
+    if size_of::<T>() == 0 {
+        core::mem::forget(value);
+        // SAFETY: a value without a size needs no memory.
+        return Ok(unsafe { Box::from_raw(NonNull::dangling().as_ptr()) });
+    }
     // SAFETY: the size is not zero.
     let memory = unsafe { alloc(Layout::new::<T>()) }.cast::<T>();
     if memory.is_null() {
@@ -43,6 +53,9 @@ unsafe impl<T: Send + Sync> Sync for Ref<T> {}
 
 impl<T> Ref<T> {
     /// Moves `value` into pool, with one pointer to it.
+    ///
+    /// # Errors
+    /// There is none: the value is dropped.
     pub fn try_new(value: T) -> Result<Self, OutOfPool> {
         let counted = try_box(Counted { count: AtomicUsize::new(1), value })?;
         // INVARIANT: the count of one is this pointer.
@@ -50,6 +63,7 @@ impl<T> Ref<T> {
     }
 
     /// Gives the pointer up without letting the value go.
+    #[must_use = "only `from_raw` lets the value go"]
     pub fn into_raw(self) -> NonNull<T> {
         let value = NonNull::from(&*self);
         core::mem::forget(self);
@@ -60,6 +74,7 @@ impl<T> Ref<T> {
     ///
     /// # Safety
     /// `value` came from `into_raw` and is taken back this once.
+    #[must_use]
     pub unsafe fn from_raw(value: NonNull<T>) -> Self {
         // SAFETY: the value is a field of a `Counted<T>`.
         let counted = unsafe { value.byte_sub(core::mem::offset_of!(Counted<T>, value)) };
@@ -71,6 +86,7 @@ impl<T> Ref<T> {
     ///
     /// # Safety
     /// `value` lives in a `Ref`, and one of its pointers exists throughout the call.
+    #[must_use]
     pub unsafe fn again(value: &T) -> Self {
         // SAFETY: the pointer that exists makes this one good as long as it is not dropped.
         let theirs = core::mem::ManuallyDrop::new(unsafe { Self::from_raw(NonNull::from(value)) });
@@ -81,6 +97,7 @@ impl<T> Ref<T> {
     ///
     /// # Safety
     /// `value` lives in a `Ref`, and its memory is not given back during the call.
+    #[must_use]
     pub unsafe fn upgrade(value: &T) -> Option<Self> {
         // SAFETY: the memory is there; the value is only looked at, and forgotten.
         let theirs = core::mem::ManuallyDrop::new(unsafe { Self::from_raw(NonNull::from(value)) });
