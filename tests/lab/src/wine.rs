@@ -1,8 +1,10 @@
 //! `cargo lab wine`: the very same `.sys` in stock Wine, with somebody else's WSK and a real user process.
 //!
 //! The driver is installed from its INF and loaded, the harness's demonstration runs against it, a process that holds
-//! pending requests is killed, the next one starts at once, the driver is unloaded and uninstalled, and nothing is left.
+//! pending requests is killed, the next one starts at once, the driver is unloaded and uninstalled, and nothing is left. Then the
+//! `wsk` crate's example, the echo server, with programs of this machine as its peers.
 
+mod echo;
 mod install;
 mod prefix;
 mod service;
@@ -46,6 +48,7 @@ fn build_and_run(workspace: &Workspace, options: &cli::Wine) -> Result<()> {
     let tools = setup::prepare(workspace)?;
     let driver = artifacts::build_sound_driver(workspace, &tools, Profile::Release)?;
     let harness = artifacts::build_windows_harness(workspace, &tools)?;
+    let example = artifacts::build_echo(workspace, &tools)?;
     bounded::clean_up_when_interrupted()?;
     let _only_one = lock(workspace)?;
     let teller = Teller { format: options.format, start: Instant::now() };
@@ -53,7 +56,13 @@ fn build_and_run(workspace: &Workspace, options: &cli::Wine) -> Result<()> {
     progress("making a Wine prefix");
     let mut prefix = Prefix::create(&tools, &workspace.lab().join("wine"), &options.wine_debug)?;
     teller.tell("prefix", "made afresh");
-    let summary = story(workspace, &mut prefix, &driver, &harness, &teller)?;
+    let mut summary = story(workspace, &mut prefix, &driver, &harness, &teller)?;
+    let bytes = echo::run(&mut prefix, &example)?;
+    summary.insert("example_echoed".to_owned(), json!(bytes));
+    teller.tell(
+        "example",
+        "the wsk crate's echo server served programs of this machine and was unloaded with a connection open",
+    );
     prefix.close()?;
     install::ensure_no_key(&workspace.lab().join("wine"))?;
     teller.tell("prefix", "no process left, no file, no key");
