@@ -416,3 +416,52 @@ impl SocketRef {
         call!(self.basic().close_socket, self.as_ptr(), irp.as_ptr())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_that_the_provider_lacks_is_not_implemented_and_takes_no_irp() {
+        let basic = sys::BasicDispatch { control_socket: None, close_socket: None };
+        let table = sys::ConnectionDispatch {
+            basic,
+            bind: None,
+            connect: None,
+            get_local_address: None,
+            get_remote_address: None,
+            send: None,
+            receive: None,
+            disconnect: None,
+            release: None,
+            connect_ex: None,
+            send_ex: null_mut(),
+            receive_ex: null_mut(),
+        };
+        let mut object = sys::Socket { dispatch: (&raw const table).cast() };
+        let socket = SocketRef(NonNull::from(&mut object));
+        let (irp, address, buffer) = (NonNull::dangling(), NonNull::dangling(), NonNull::dangling());
+        let none = (null_mut(), 0);
+        // SAFETY: a function that is not there uses none of its arguments; here, and below.
+        let mut answers = vec![unsafe { socket.bind(Category::Connection, address, irp) }];
+        // SAFETY: as above.
+        answers.push(unsafe { socket.connect(address, irp) });
+        // SAFETY: as above.
+        answers.push(unsafe { socket.send(buffer, 0, irp) });
+        // SAFETY: as above.
+        answers.push(unsafe { socket.receive(buffer, 0, irp) });
+        // SAFETY: as above.
+        answers.push(unsafe { socket.disconnect(0, irp) });
+        // SAFETY: as above.
+        answers.push(unsafe { socket.local_address(Category::Connection, address, irp) });
+        // SAFETY: as above.
+        answers.push(unsafe { socket.remote_address(address, irp) });
+        // SAFETY: as above.
+        answers.push(unsafe { socket.control(sys::CONTROL_GET_OPTION, (0, 0), none, none, irp) });
+        // SAFETY: as above.
+        answers.push(unsafe { socket.close(irp) });
+        assert_eq!(answers, [NOT_IMPLEMENTED; 9]);
+        // SAFETY: as above.
+        assert_eq!(unsafe { socket.enable_events(sys::EVENT_RECEIVE) }, Err(NOT_IMPLEMENTED));
+    }
+}

@@ -25,6 +25,7 @@ fn the_driver_serves_a_real_process_in_wine_and_survives_its_death() {
     assert_eq!(summary["survived_kill"], true);
     assert_eq!(summary["installed_from_inf"], true, "and uninstalled without a trace");
     assert_eq!(summary["example_echoed"], 3 << 20, "the wsk crate's example ran there, too");
+    assert_eq!(summary["missing_functions_refused"], true, "an IRP that was never taken is the wsk crate's again");
     let pending = summary["pending_at_last_cleanup"].as_u64().expect("the demo counts what was pending");
     assert!(pending > 0, "nothing was pending at the last cleanup");
     assert_eq!(summary["cancelled"], pending, "every pending request ends cancelled");

@@ -64,6 +64,11 @@ pub fn build_echo(workspace: &Workspace, tools: &Tools) -> Result<PathBuf> {
     Ok(image)
 }
 
+/// Builds the driver that tries what the `wsk` crate promises. Its panic path is that of a test.
+pub fn build_wsk_cases(workspace: &Workspace, tools: &Tools) -> Result<PathBuf> {
+    build_image(workspace, tools, "wsk-cases", &workspace.wsk_cases())
+}
+
 /// Builds the driver of a package, and puts it, with its symbols, at `image`.
 fn build_image(workspace: &Workspace, tools: &Tools, package: &str, image: &Path) -> Result<PathBuf> {
     progress(format!("building {package}.sys"));

@@ -31,7 +31,7 @@ pub fn run(workspace: &Workspace) -> Result<Outcome> {
 }
 
 /// Every package for every target it is compiled for.
-fn clippies(workspace: &Workspace, tools: &Tools) -> [(&'static str, Command); 8] {
+fn clippies(workspace: &Workspace, tools: &Tools) -> [(&'static str, Command); 9] {
     let host = || {
         let mut command = cargo();
         command.current_dir(workspace.root()).args(["clippy", "--locked", "--all-targets"]);
@@ -48,6 +48,8 @@ fn clippies(workspace: &Workspace, tools: &Tools) -> [(&'static str, Command); 8
     driver.args(["--package", "wsk", "--package", "wskclient-lifecycle", "--release"]);
     let mut echo = artifacts::windows_cargo(workspace, tools, "clippy", "wsk-echo");
     echo.arg("--release");
+    let mut cases = artifacts::windows_cargo(workspace, tools, "clippy", "wsk-cases");
+    cases.arg("--release");
     let mut wsk_tests = host();
     wsk_tests.args(["--package", "wsk-tests"]);
     let mut faulty = artifacts::windows_cargo(workspace, tools, "clippy", "faulty");
@@ -58,6 +60,7 @@ fn clippies(workspace: &Workspace, tools: &Tools) -> [(&'static str, Command); 8
         ("the harness on Windows", harness),
         ("the driver", driver),
         ("the wsk crate's example", echo),
+        ("the wsk crate's test driver", cases),
         ("the wsk crate's tests", wsk_tests),
         ("the faulty drivers", faulty),
         ("the faulty drivers' tests", judge),

@@ -103,13 +103,18 @@ impl<'a> Bench<'a> {
     pub fn lab(&self, arguments: &[String], seed: u64) -> Result<Results> {
         let faulty = artifacts::build_faulty(self.workspace, &self.tools)?;
         let echo = artifacts::build_echo(self.workspace, &self.tools)?;
+        let cases = artifacts::build_wsk_cases(self.workspace, &self.tools)?;
         artifacts::build_sound_driver(self.workspace, &self.tools, Profile::Release)?;
         artifacts::build_sound_driver(self.workspace, &self.tools, Profile::Debug)?;
         artifacts::build_native_harness(self.workspace)?;
         progress("lab tests");
         let seed_text = seed.to_string();
-        let environment =
-            [("FAULTY_SYS", faulty.as_os_str()), ("WSK_ECHO_SYS", echo.as_os_str()), ("WSK_SEED", seed_text.as_ref())];
+        let environment = [
+            ("FAULTY_SYS", faulty.as_os_str()),
+            ("WSK_ECHO_SYS", echo.as_os_str()),
+            ("WSK_CASES_SYS", cases.as_os_str()),
+            ("WSK_SEED", seed_text.as_ref()),
+        ];
         let run = Run { place: Place::Lab, arguments, environment: &environment, show: self.show };
         let mut results = run.run(&self.programs(&["--package", "faulty-judge", "--package", "wsk-tests"])?)?;
         results.add(self.contract(arguments, seed)?);

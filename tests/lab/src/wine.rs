@@ -4,10 +4,10 @@
 //! pending requests is killed, the next one starts at once, the driver is unloaded and uninstalled, and nothing is left. Then the
 //! `wsk` crate's example, the echo server, with programs of this machine as its peers.
 
-mod echo;
 mod install;
 mod prefix;
 mod service;
+mod wsk;
 
 use std::{
     fs::{self, File},
@@ -49,6 +49,7 @@ fn build_and_run(workspace: &Workspace, options: &cli::Wine) -> Result<()> {
     let driver = artifacts::build_sound_driver(workspace, &tools, Profile::Release)?;
     let harness = artifacts::build_windows_harness(workspace, &tools)?;
     let example = artifacts::build_echo(workspace, &tools)?;
+    let cases = artifacts::build_wsk_cases(workspace, &tools)?;
     bounded::clean_up_when_interrupted()?;
     let _only_one = lock(workspace)?;
     let teller = Teller { format: options.format, start: Instant::now() };
@@ -57,12 +58,15 @@ fn build_and_run(workspace: &Workspace, options: &cli::Wine) -> Result<()> {
     let mut prefix = Prefix::create(&tools, &workspace.lab().join("wine"), &options.wine_debug)?;
     teller.tell("prefix", "made afresh");
     let mut summary = story(workspace, &mut prefix, &driver, &harness, &teller)?;
-    let bytes = echo::run(&mut prefix, &example)?;
+    let bytes = wsk::echo(&mut prefix, &example)?;
     summary.insert("example_echoed".to_owned(), json!(bytes));
     teller.tell(
         "example",
         "the wsk crate's echo server served programs of this machine and was unloaded with a connection open",
     );
+    wsk::case(&mut prefix, &cases, "lacks_functions")?;
+    summary.insert("missing_functions_refused".to_owned(), json!(true));
+    teller.tell("example", "functions that Wine's WSK lacks are errors of the wsk crate, and leave nothing behind");
     prefix.close()?;
     install::ensure_no_key(&workspace.lab().join("wine"))?;
     teller.tell("prefix", "no process left, no file, no key");

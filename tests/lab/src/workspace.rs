@@ -85,6 +85,11 @@ impl Workspace {
         self.out().join("wsk/wsk_echo.sys")
     }
 
+    /// The driver that tries what the `wsk` crate promises.
+    pub fn wsk_cases(&self) -> PathBuf {
+        self.out().join("wsk/wsk_cases.sys")
+    }
+
     /// The harness for this machine, which runs the driver in the in-process kernel.
     pub fn native_wskctl(&self) -> PathBuf {
         self.out().join("wskctl")

@@ -23,18 +23,25 @@ fn unused_address() -> SocketAddr {
 }
 
 impl Echo {
-    fn start(options: Options) -> Result<Self, (Stop, Report)> {
+    fn start(options: Options) -> Result<Self, Box<(Stop, Report)>> {
         let (machine, address) = (Machine::new(options), unused_address());
         let service = format!("Echo{}", address.port());
         let driver = machine.load_service(&image("WSK_ECHO_SYS"), &service).expect("the example can be loaded");
         match driver.start() {
             Ok(()) => Ok(Self { machine, driver, address }),
-            Err(stop) => Err((stop, machine.finish())),
+            Err(stop) => Err(Box::new((stop, machine.finish()))),
         }
     }
 
     fn started(round: u64) -> Self {
-        Self::start(options(round)).map_err(|(stop, report)| format!("{stop}\n{report}")).expect("the example starts")
+        Self::start_good(options(round))
+    }
+
+    fn start_good(options: Options) -> Self {
+        match Self::start(options) {
+            Ok(echo) => echo,
+            Err(refused) => panic!("the example does not start: {}\n{}", refused.0, refused.1),
+        }
     }
 
     /// A connection, as soon as the example listens.
@@ -101,8 +108,8 @@ fn the_driver_unloads_while_connections_are_open_and_their_peers_see_the_end() {
         idle.read_exact(&mut back).expect("echoed");
         let full = echo.connect();
         full.set_nonblocking(true).expect("nonblocking");
-        let mut filled = 0;
-        eventually("the connection is full", || match (&full).write(&[7; 1 << 16]) {
+        let (mut filled, chunk) = (0, vec![7; 1 << 16]);
+        eventually("the connection is full", || match (&full).write(&chunk) {
             Ok(count) => {
                 filled += count;
                 None
@@ -124,10 +131,7 @@ fn the_driver_unloads_while_connections_are_open_and_their_peers_see_the_end() {
 fn delays_and_forced_pending_break_no_rule() {
     for round in 0..6 {
         let chaos = Chaos { delays: 100, pending: 500, ..Chaos::default() };
-        let echo = match Echo::start(Options { chaos, ..options(round) }) {
-            Ok(echo) => echo,
-            Err((stop, report)) => panic!("{stop}\n{report}"),
-        };
+        let echo = Echo::start_good(Options { chaos, ..options(round) });
         let sent = bytes(round, 1 << 17);
         let open = echo.connect();
         assert!(converse(echo.connect(), &sent).expect("the connection lasts") == sent);
@@ -140,8 +144,11 @@ fn delays_and_forced_pending_break_no_rule() {
 fn life(options: Options) -> Report {
     let echo = match Echo::start(options) {
         Ok(echo) => echo,
-        Err((Stop::Status(NtStatus::INSUFFICIENT_RESOURCES), report)) => return report,
-        Err((stop, report)) => panic!("the example does not start: {stop}\n{report}"),
+        Err(refused) => {
+            let (stop, report) = *refused;
+            assert!(matches!(stop, Stop::Status(NtStatus::INSUFFICIENT_RESOURCES)), "{stop}\n{report}");
+            return report;
+        }
     };
     let mut open = None;
     for _ in 0..3 {
