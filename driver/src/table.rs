@@ -307,13 +307,16 @@ impl SocketTable {
         self.slot(index.0).is_none_or(|slot| slot.gate.is_drained())
     }
 
-    /// Gives a slot back whose gate has drained, or was never opened.
+    /// Gives a slot back whose gate has drained, or was never opened. One that has no new handle to give is not used again: it would
+    /// give those that it has given before (contract: X-5).
     pub fn release(&self, index: SlotIndex) {
         let Some(slot) = self.slot(index.0) else { return };
         let mut free = self.free.lock();
         let socket = slot.socket.swap(null_mut(), Ordering::AcqRel);
-        slot.next_free.store(free.first, Ordering::Relaxed);
-        free.first = index.0;
+        if !slot.gate.is_worn_out() {
+            slot.next_free.store(free.first, Ordering::Relaxed);
+            free.first = index.0;
+        }
         self.used.fetch_sub(1, Ordering::Relaxed);
         drop(free);
         if let Some(socket) = NonNull::new(socket) {

@@ -48,7 +48,8 @@ impl Gate {
         }
     }
 
-    /// Opens a closed, empty gate for the next generation, which it returns. Generations are never 0.
+    /// Opens a closed, empty gate for the next generation, which it returns. Generations are never 0; after the last one comes the
+    /// first again: see [`is_worn_out`](Self::is_worn_out).
     /// None if the gate is open or somebody is inside.
     #[must_use]
     pub fn open(&self) -> Option<u32> {
@@ -113,6 +114,13 @@ impl Gate {
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.0.load(Ordering::Acquire) & (CLOSED | INSIDE) == CLOSED
+    }
+
+    /// Whether every generation has been given out: opened once more, the gate would admit a ticket of its first one. For who can use
+    /// another gate.
+    #[must_use]
+    pub fn is_worn_out(&self) -> bool {
+        self.generation() == u32::MAX
     }
 
     /// The generation that is open, or was last.
@@ -180,6 +188,16 @@ mod tests {
         assert_ne!(first, second);
         assert!(!gate.enter(first));
         assert!(gate.enter(second));
+    }
+
+    #[test]
+    fn a_gate_is_worn_out_after_its_last_generation_and_not_before() {
+        let gate = Gate(AtomicU64::new(CLOSED | u64::from(u32::MAX - 2) << GENERATION_SHIFT));
+        assert_eq!(gate.open(), Some(u32::MAX - 1));
+        assert_eq!((gate.close(), gate.is_worn_out()), (Closed::Empty, false));
+        assert_eq!(gate.open(), Some(u32::MAX));
+        assert_eq!((gate.close(), gate.is_worn_out()), (Closed::Empty, true));
+        assert_eq!(gate.open(), Some(1), "a gate whose tickets nobody keeps goes on");
     }
 
     #[test]
