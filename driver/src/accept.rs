@@ -5,7 +5,7 @@ use crate::events::ACCEPTABLE;
 use crate::irp::Irp;
 use crate::operation::Outgoing;
 use crate::queue::{Owner, Parked};
-use crate::socket::{Phase, Socket, Spec};
+use crate::socket::{Phase, Socket, SocketState, Spec};
 use crate::table::Entry;
 use core::mem::offset_of;
 use core::ptr::{NonNull, null_mut};
@@ -19,33 +19,36 @@ pub fn accept(listener: Entry<'_>, irp: Irp, kind: Kind) -> NTSTATUS {
     if listener.role() != Role::Listen {
         return irp.complete(WsaError::NotSupported.status(), 0);
     }
-    let client = listener.client().clone();
-    let charge = match client.charge(&irp, kind) {
-        Ok(charge) => charge,
-        Err(error) => return irp.complete(error.status(), 0),
-    };
-    // The first one goes out at once.
-    let first = listener.with_state(|state| {
-        if state.phase != Phase::Listening {
-            return Err(WsaError::Invalid);
-        }
-        if kind == Kind::Events {
-            state.happened.begin()?;
-        }
-        Ok(!core::mem::replace(&mut state.accepting, true))
+    let begun = listener.client().charge(&irp, kind).and_then(|charge| {
+        let first = listener.with_state(|state| state.begin_accept(kind))?;
+        charge.take();
+        Ok(first)
     });
-    let first = match first {
+    let first = match begun {
         Ok(first) => first,
         Err(error) => return irp.complete(error.status(), 0),
     };
-    charge.take();
     irp.mark_pending();
+    // The first one goes out at once.
     if first {
         issue(&listener, irp, kind, clock::now());
     } else {
         park(listener, irp, kind);
     }
     STATUS_PENDING
+}
+
+impl SocketState {
+    /// Whether an accept that is taken now is the one that goes out.
+    fn begin_accept(&mut self, kind: Kind) -> Result<bool, WsaError> {
+        if self.phase != Phase::Listening {
+            return Err(WsaError::Invalid);
+        }
+        if kind == Kind::Events {
+            self.happened.begin()?;
+        }
+        Ok(!core::mem::replace(&mut self.accepting, true))
+    }
 }
 
 /// Lets an accept wait, inside the listener's gate.

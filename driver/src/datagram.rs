@@ -3,7 +3,7 @@
 use crate::irp::Irp;
 use crate::nt;
 use crate::request::Data;
-use crate::requests::{done, hand_over, refuse};
+use crate::requests::{answer, hand_over, refuse};
 use crate::socket::{Phase, Socket, SocketState};
 use crate::table::Entry;
 use core::mem::offset_of;
@@ -93,11 +93,12 @@ pub fn receive_from(socket: &Entry<'_>, irp: Irp, data: &Data) -> NTSTATUS {
     if header.is_null() {
         return refuse(irp, WsaError::NoBuffers);
     }
-    // SAFETY: decoding has found room for the header.
-    unsafe { header.write_bytes(0, size_of::<ReceivedFrom>()) };
     let address = header.wrapping_add(offset_of!(ReceivedFrom, address)).cast();
     let flags = header.wrapping_add(offset_of!(ReceivedFrom, flags)).cast();
     hand_over(socket, irp, Kind::ReceiveFrom, SocketState::can_receive_datagrams, |wsk, outgoing| {
+        // Not before the request is taken: one that is refused changes nothing.
+        // SAFETY: decoding has found room for the header.
+        unsafe { header.write_bytes(0, size_of::<ReceivedFrom>()) };
         let buffer = outgoing.buffer(data);
         // SAFETY: inside the gate; bound, of this category; the buffer is the IRP's, and so are both places: 28 bytes and 4.
         unsafe { wsk.receive_from(buffer, address, flags, outgoing.irp()) }
@@ -105,18 +106,19 @@ pub fn receive_from(socket: &Entry<'_>, irp: Irp, data: &Data) -> NTSTATUS {
 }
 
 /// Says the peer's address.
-pub fn peer_address(socket: &Entry<'_>, mut irp: Irp) -> NTSTATUS {
-    let Some(address) = socket.with_state(|state| state.peer.address) else {
-        return refuse(irp, WsaError::NotConnected);
-    };
-    let length = irp.reply(&AddressReply { address, reserved: 0 });
-    done(socket, irp, Kind::Address, length)
+pub fn peer_address(socket: &Entry<'_>, irp: Irp) -> NTSTATUS {
+    answer(socket, irp, Kind::Address, |state, irp| {
+        let address = state.peer.address.ok_or(WsaError::NotConnected)?;
+        Ok(irp.reply(&AddressReply { address, reserved: 0 }))
+    })
 }
 
 /// Ends the sending. There is no connection to tell of it.
 pub fn shut_down(socket: &Entry<'_>, irp: Irp) -> NTSTATUS {
-    socket.with_state(|state| state.shut_down = true);
-    done(socket, irp, Kind::Shutdown, 0)
+    answer(socket, irp, Kind::Shutdown, |state, _| {
+        state.shut_down = true;
+        Ok(0)
+    })
 }
 
 impl Socket {

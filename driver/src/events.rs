@@ -90,35 +90,32 @@ pub fn wait(socket: Entry<'_>, irp: Irp, mask: u32) -> NTSTATUS {
     if socket.role() == Role::Listen {
         return accept::accept(socket, irp, Kind::Events);
     }
-    let client = socket.client().clone();
-    let charge = match client.charge(&irp, Kind::Events) {
-        Ok(charge) => charge,
-        Err(error) => return refuse(irp, error),
-    };
-    let role = socket.role();
-    let wsk = match socket.with_state(|state| state.begin_waiting(role, mask)) {
-        Ok(wsk) => wsk,
-        Err(error) => return refuse(irp, error),
-    };
-    // SAFETY: inside the gate; connected, or for datagrams and bound; created with our callbacks.
-    let enabled = wsk.map_or(Ok(()), |wsk| unsafe { wsk.enable_events(wsk_events) });
-    if let Err(status) = enabled {
-        socket.with_state(|state| state.happened.end());
+    if let Err(status) = begin_waiting(&socket, &irp, mask, wsk_events) {
         return irp.complete(status, 0);
     }
-    charge.take();
     irp.mark_pending();
     // SAFETY: the entry keeps the socket.
     let waiting = unsafe { Ref::again(&*socket) };
     let owner = Owner::Socket(socket.into_owned());
-    waiting.events.park(Parked::new(irp, owner, Kind::Events));
-    if waiting.with_state(|state| state.closing) {
-        // The close may have cancelled what waited before this one did.
-        waiting.cancel_waiting();
-    } else {
-        waiting.tell();
-    }
+    waiting.await_event(Parked::new(irp, owner, Kind::Events));
+    waiting.tell();
     STATUS_PENDING
+}
+
+/// Takes a request that waits, and has WSK tell what it waits for.
+fn begin_waiting(socket: &Socket, irp: &Irp, mask: u32, wsk_events: u32) -> Result<(), NTSTATUS> {
+    if !socket.client().driver().subsystem.is_served() {
+        // Nothing will happen any more (contract: WSA-6).
+        return Err(WsaError::NetworkDown.status());
+    }
+    let charge = socket.client().charge(irp, Kind::Events).map_err(WsaError::status)?;
+    let role = socket.role();
+    let wsk = socket.with_state(|state| state.begin_waiting(role, mask)).map_err(WsaError::status)?;
+    // SAFETY: the caller is inside the gate; connected, or for datagrams and bound; created with our callbacks.
+    wsk.map_or(Ok(()), |wsk| unsafe { wsk.enable_events(wsk_events) })
+        .inspect_err(|_| socket.with_state(|state| state.happened.end()))?;
+    charge.take();
+    Ok(())
 }
 
 impl SocketState {
@@ -151,16 +148,28 @@ impl Socket {
 
     /// Tells who waits, if there is something to tell and the socket is not being closed.
     fn tell(&self) {
-        let happened = self.with_state(|state| if state.closing { 0 } else { state.happened.events });
-        let Some(mut parked) = self.events.pop_where(|irp| mask_of(irp) & happened != 0) else { return };
-        let mask = mask_of(&parked.irp);
-        let reply = self.with_state(|state| (!state.closing).then(|| state.happened.tell(mask)));
-        match reply {
-            Some(reply) => {
+        loop {
+            let happened = self.with_state(|state| if state.closing { 0 } else { state.happened.events });
+            let Some(mut parked) = self.events.pop_where(|irp| mask_of(irp) & happened != 0) else { return };
+            let mask = mask_of(&parked.irp);
+            let Some(reply) = self.with_state(|state| (!state.closing).then(|| state.happened.tell(mask))) else {
+                return parked.complete(WsaError::OperationAborted.status(), 0);
+            };
+            if reply.events != 0 {
                 let length = parked.irp.reply(&reply);
-                parked.complete(STATUS_SUCCESS, length);
+                return parked.complete(STATUS_SUCCESS, length);
             }
-            None => parked.complete(WsaError::OperationAborted.status(), 0),
+            // A receive has taken it meanwhile: the wait goes on.
+            self.await_event(parked);
+        }
+    }
+
+    /// Lets a request wait for an event.
+    fn await_event(&self, parked: Parked) {
+        self.events.park(parked);
+        if self.with_state(|state| state.closing) {
+            // The close may have cancelled what waited before this one did.
+            self.cancel_waiting();
         }
     }
 }

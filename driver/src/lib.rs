@@ -92,12 +92,12 @@ impl Ladder {
         // SAFETY: the caller's promise.
         let parameters = unsafe { Parameters::read(registry_path, passive) };
         let device = Device::create(driver, parameters, passive)?;
+        // SAFETY: the worker is in the device's extension, and the device is dropped after this; the thread, which comes later, before.
+        let rundown = unsafe { rundown::Rundown::new(&device.state().worker, passive) };
         // SAFETY: the state is in the device's extension, and the device is dropped after this.
         let watching = unsafe { watchdog::Watching::start(device.state(), passive) };
-        // SAFETY: as above: dropped after the thread.
+        // SAFETY: the worker is in the device's extension, and the device is dropped after this.
         let worker = unsafe { worker::Thread::start(&device.state().worker, passive) }?;
-        // SAFETY: as above; the thread is dropped before the rung.
-        let rundown = unsafe { rundown::Rundown::new(&device.state().worker, passive) };
         let link = SymbolicLink::create(&device, passive)?;
         dispatch::fill(&mut driver.MajorFunction);
         driver.DriverUnload = Some(unload);

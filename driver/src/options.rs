@@ -1,7 +1,7 @@
 //! Socket options and I/O controls: what is the driver's own is answered here, the rest is WSK's.
 
 use crate::irp::Irp;
-use crate::requests::{done, hand_over, refuse};
+use crate::requests::{answer, hand_over, refuse};
 use crate::socket::Socket;
 use crate::table::Entry;
 use core::mem::offset_of;
@@ -20,12 +20,11 @@ pub fn get(socket: &Entry<'_>, mut irp: Irp, option: SocketOption) -> NTSTATUS {
     }
     match option {
         SocketOption::Linger => {
-            let linger = socket.with_state(|state| state.linger_option);
-            answer(socket, irp, transmute!(linger))
+            answer(socket, irp, Kind::GetOption, |state, irp| Ok(reply(irp, transmute!(state.linger_option))))
         }
         SocketOption::Type => {
             let number: u32 = if socket.role() == Role::Datagram { 2 } else { 1 };
-            answer(socket, irp, number.to_le_bytes())
+            answer(socket, irp, Kind::GetOption, |_, irp| Ok(reply(irp, number.to_le_bytes())))
         }
         _ => {
             if irp.zero_reply::<OptionValue>().is_err() {
@@ -55,8 +54,10 @@ pub fn set(socket: &Entry<'_>, irp: Irp, option: SocketOption, value: [u8; 4]) -
         return refuse(irp, error);
     }
     if option == SocketOption::Linger {
-        socket.with_state(|state| state.linger_option = transmute!(value));
-        return done(socket, irp, Kind::SetOption, 0);
+        return answer(socket, irp, Kind::SetOption, |state, _| {
+            state.linger_option = transmute!(value);
+            Ok(0)
+        });
     }
     let input = irp.system_buffer().wrapping_add(offset_of!(SetOption, value));
     hand_over(
@@ -92,11 +93,10 @@ pub fn control(socket: &Entry<'_>, mut irp: Irp, control: SocketControl) -> NTST
     })
 }
 
-/// Answers an option that is the driver's own.
-fn answer(socket: &Socket, mut irp: Irp, [a, b, c, d]: [u8; 4]) -> NTSTATUS {
+/// Writes the value of an option that is the driver's own; the reply's length.
+fn reply(irp: &mut Irp, [a, b, c, d]: [u8; 4]) -> usize {
     let value = [a, b, c, d, 0, 0, 0, 0];
-    let length = irp.reply(&OptionValue { length: SocketOption::LENGTH, reserved: 0, value });
-    done(socket, irp, Kind::GetOption, length)
+    irp.reply(&OptionValue { length: SocketOption::LENGTH, reserved: 0, value })
 }
 
 impl Socket {

@@ -39,13 +39,17 @@ impl Charges {
 
     fn add(&self, limits: &Limits, bytes: u64) -> Result<(), WsaError> {
         if self.requests.fetch_add(1, Ordering::Relaxed) >= limits.requests {
-            self.requests.fetch_sub(1, Ordering::Relaxed);
+            self.take_back(0);
             return Err(WsaError::NoBuffers);
         }
         // Most requests lock nothing.
-        let locked = if bytes == 0 { 0 } else { self.locked_bytes.fetch_add(bytes, Ordering::Relaxed) };
-        if locked.wrapping_add(bytes) > limits.locked_bytes {
-            self.take_back(bytes);
+        if bytes == 0 {
+            return Ok(());
+        }
+        // Added only if it fits: a request that asks for too much is in nobody's way.
+        let more = |locked: u64| locked.checked_add(bytes).filter(|&sum| sum <= limits.locked_bytes);
+        if self.locked_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
+            self.take_back(0);
             return Err(WsaError::NoBuffers);
         }
         Ok(())
@@ -128,11 +132,12 @@ impl Client {
         Ok(Charge { client: self, kind, bytes })
     }
 
-    /// As [`charge`](Self::charge), for a request that completes at once, and so takes nothing away from others.
-    pub fn charge_in_passing(&self, irp: &Irp, kind: Kind) -> Charge<'_> {
-        let bytes = locked_bytes(irp, kind);
-        self.charges.put(bytes);
-        Charge { client: self, kind, bytes }
+    /// Takes a request that completes at once, and so takes nothing away from others: it is charged whatever the limits say.
+    pub fn take_in_passing(&self, irp: &Irp, kind: Kind) {
+        if is_charged(kind) {
+            self.charges.put(locked_bytes(irp, kind));
+        }
+        self.take(kind);
     }
 
     /// Gives back what a request was charged that completes.

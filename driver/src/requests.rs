@@ -15,22 +15,16 @@ use wskclient_abi::{AddressReply, Kind, Role, STATUS_SUCCESS, SocketHandle, WsaE
 
 /// Creates a socket.
 pub fn open(client: &Ref<Client>, irp: Irp, spec: Spec) -> NTSTATUS {
-    let charge = match client.charge(&irp, Kind::Socket) {
-        Ok(charge) => charge,
-        Err(error) => return refuse(irp, error),
-    };
-    let socket = match Socket::try_new(client, spec) {
-        Ok(socket) => socket,
+    let begun = client.charge(&irp, Kind::Socket).map_err(WsaError::status).and_then(|charge| {
+        let socket = Socket::try_new(client, spec)?;
+        let (operation, _) = socket.begin(Kind::Socket, &irp, |_| Ok(())).inspect_err(|_| socket.discard())?;
+        charge.take();
+        Ok((socket, operation))
+    });
+    let (socket, operation) = match begun {
+        Ok(begun) => begun,
         Err(status) => return irp.complete(status, 0),
     };
-    let operation = match socket.begin(Kind::Socket, &irp, |_| Ok(())) {
-        Ok((operation, _)) => operation,
-        Err(status) => {
-            socket.discard();
-            return irp.complete(status, 0);
-        }
-    };
-    charge.take();
     let outgoing = Outgoing::new(operation, irp);
     let status = match client.driver().subsystem.provider() {
         // SAFETY: the socket is inside the instance's gate, so the capture is kept; it stays until WSK has closed it.
@@ -131,11 +125,10 @@ fn listen(socket: &Entry<'_>, irp: Irp) -> NTSTATUS {
     if socket.role() != Role::Listen {
         return irp.complete(WsaError::NotSupported.status(), 0);
     }
-    if let Err(error) = socket.with_state(|state| state.advance(&[Phase::Bound, Phase::Listening], Phase::Listening)) {
-        return irp.complete(error.status(), 0);
-    }
-    socket.client().take(Kind::Listen);
-    socket.client().complete(irp, Kind::Listen, STATUS_SUCCESS, 0)
+    answer(socket, irp, Kind::Listen, |state, _| {
+        state.advance(&[Phase::Bound, Phase::Listening], Phase::Listening)?;
+        Ok(0)
+    })
 }
 
 /// Sends on a connection. Nothing is sent at once (*send function*: a length of zero is permissible and treated as successful).
@@ -147,10 +140,10 @@ fn send(socket: &Entry<'_>, irp: Irp, data: &Data) -> NTSTATUS {
             unsafe { wsk.send(buffer, 0, outgoing.irp()) }
         });
     }
-    if let Err(error) = socket.with_state(SocketState::can_send) {
-        return refuse(irp, error);
-    }
-    done(socket, irp, Kind::Send, 0)
+    answer(socket, irp, Kind::Send, |state, _| {
+        state.can_send()?;
+        Ok(0)
+    })
 }
 
 /// Receives on a connection: at least one byte (*recv function*: for byte stream sockets a length of zero is `WSAEINVAL`).
@@ -169,10 +162,25 @@ fn receive(socket: &Entry<'_>, irp: Irp, data: &Data, flags: u32) -> NTSTATUS {
     })
 }
 
-/// Completes a request that the driver has done by itself, with so many bytes of answer.
-pub fn done(socket: &Socket, irp: Irp, kind: Kind, information: usize) -> NTSTATUS {
-    socket.client().charge_in_passing(&irp, kind).take();
-    socket.client().complete(irp, kind, STATUS_SUCCESS, information)
+/// Serves a request that WSK is not asked about, as long as there is WSK (contract: WSA-6): `step` looks at the state or changes it,
+/// and answers the length of the reply that it writes.
+pub fn answer(
+    socket: &Socket,
+    mut irp: Irp,
+    kind: Kind,
+    step: impl FnOnce(&mut SocketState, &mut Irp) -> Result<usize, WsaError>,
+) -> NTSTATUS {
+    let client = socket.client();
+    if !client.driver().subsystem.is_served() {
+        return refuse(irp, WsaError::NetworkDown);
+    }
+    match socket.with_state(|state| step(state, &mut irp)) {
+        Ok(length) => {
+            client.take_in_passing(&irp, kind);
+            client.complete(irp, kind, STATUS_SUCCESS, length)
+        }
+        Err(error) => refuse(irp, error),
+    }
 }
 
 /// Completes a request that is not taken.
@@ -223,7 +231,11 @@ pub fn hand_over(
     };
     let (operation, wsk) = match socket.begin(kind, &irp, step) {
         Ok(begun) => begun,
-        Err(status) => return irp.complete(status, 0),
+        Err(status) => {
+            // Before the caller is told, who may ask for something else.
+            drop(charge);
+            return irp.complete(status, 0);
+        }
     };
     charge.take();
     let mut outgoing = Outgoing::new(operation, irp);

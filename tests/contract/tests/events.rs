@@ -259,6 +259,30 @@ fn events_that_race_with_the_last_cleanup_are_told_or_cancelled_and_never_both()
     assert_eq!((tally.taken, tally.completed, tally.cancelled), (told + cancelled, 100, cancelled));
 }
 
+/// contract: CARD-2
+#[test]
+fn data_that_a_receive_takes_while_it_is_told_of_is_told_of_or_waited_for_again_and_never_as_nothing() {
+    for round in 0..40 {
+        let lab = Lab::storm(round);
+        let client = lab.started();
+        let mut connection = connected(&client, APPLICATION);
+        for _ in 0..5 {
+            let event = connection.socket.begin_events(Events::READ);
+            let mut receive = thread::scope(|scope| {
+                scope.spawn(|| connection.peer.send(b"data"));
+                connection.socket.begin_receive(4)
+            });
+            assert_eq!(receive.wait(PATIENCE).unwrap(), b"data");
+            // Told before the receive took it, or not: then of the next.
+            connection.peer.send(b"more").unwrap();
+            assert_eq!(told(event), (Events::READ, 0));
+            assert_eq!(connection.socket.receive(4).unwrap(), b"more");
+        }
+        client.cleanup(APPLICATION).unwrap();
+        deregistered(&client);
+    }
+}
+
 /// contract: X-1, CARD-3
 #[test]
 fn a_close_and_a_cancel_end_who_waits_for_events() {

@@ -3,10 +3,10 @@
 
 use contract::{
     APPLICATION, DNS, GLANCE, Lab, PATIENCE, SAN, TRANSPORT, VERSION,
-    abi::{CATALOG, Kind, Provider, Role, WsaError},
+    abi::{CATALOG, Events, Ioctl, Kind, Linger, Provider, Role, SocketOption, WsaError},
     check::{cancelled, deregistered, fails, nothing_held, references},
-    eventually, started, startup,
-    traffic::{accepted, any, connected, listening, unused_address},
+    eventually, raw, started, startup,
+    traffic::{accepted, any, bound, connected, listening, local, unused_address},
 };
 use ntlab::wsk::ProviderState;
 use std::thread;
@@ -139,6 +139,52 @@ fn when_the_provider_is_lost_calls_are_wsaenetdown_startups_wsasysnotready_and_c
         deregistered(&client);
         network.set_provider(ProviderState::Ready);
     }
+}
+
+/// contract: WSA-6, WSP-2
+#[test]
+fn when_the_provider_is_lost_every_request_on_a_socket_but_its_close_is_wsaenetdown() {
+    let lab = Lab::start();
+    let client = lab.started();
+    let connection = connected(&client, APPLICATION);
+    let (listener, _) = listening(&client, APPLICATION);
+    let datagrams = client.socket(APPLICATION, Role::Datagram).unwrap();
+    datagrams.bind(local(0)).unwrap();
+    datagrams.connect(datagrams.local_address().unwrap()).unwrap();
+    let (created, bound) = (client.socket(APPLICATION, Role::Connection).unwrap(), bound(&client, APPLICATION));
+    lab.machine().network().set_provider(ProviderState::Lost);
+    for &ioctl in Ioctl::ALL {
+        let socket = match ioctl {
+            Ioctl::Accept | Ioctl::Listen => &listener,
+            Ioctl::SendTo | Ioctl::ReceiveFrom => &datagrams,
+            Ioctl::Bind => &created,
+            Ioctl::Connect => &bound,
+            Ioctl::Close => continue,
+            _ => &connection.socket,
+        };
+        let (input, output) = raw::well_formed(ioctl, socket.handle());
+        // Those name no socket: they are looked at elsewhere.
+        if !input.starts_with(&socket.handle().0.to_le_bytes()) {
+            continue;
+        }
+        let completion = raw::request(&client, ioctl as u32, &input, output);
+        let told = (WsaError::from_status(completion.status), completion.information);
+        assert_eq!(told, (Some(WsaError::NetworkDown), 0), "{ioctl:?}: {:#X}", completion.status);
+    }
+    // Those that the driver could answer by itself.
+    fails(connection.socket.send(Vec::new()), WsaError::NetworkDown);
+    fails(connection.socket.set_linger(Linger { l_onoff: 1, l_linger: 1 }), WsaError::NetworkDown);
+    fails(connection.socket.option(SocketOption::Linger), WsaError::NetworkDown);
+    fails(connection.socket.option(SocketOption::Type), WsaError::NetworkDown);
+    fails(bound.begin_events(Events::CONNECT).wait(PATIENCE), WsaError::NetworkDown);
+    fails(listener.begin_events(Events::ACCEPT).wait(PATIENCE), WsaError::NetworkDown);
+    fails(datagrams.peer_address(), WsaError::NetworkDown);
+    fails(datagrams.shutdown(), WsaError::NetworkDown);
+    for socket in [&connection.socket, &listener, &datagrams, &created, &bound] {
+        socket.close().unwrap();
+    }
+    client.cleanup(APPLICATION).unwrap();
+    deregistered(&client);
 }
 
 /// contract: WSP-9, SAN-7, WSA-6

@@ -7,6 +7,7 @@
 
 use std::ffi::c_void;
 use std::mem::transmute;
+use std::net::SocketAddr;
 use std::ptr::null_mut;
 use std::sync::{Arc, OnceLock};
 
@@ -15,7 +16,7 @@ use wsk::sys;
 use super::registration::Client;
 use super::request::{Owner, Request};
 use super::rules;
-use super::socket::{Category, Socket};
+use super::socket::{Category, Inner, Phase, Socket};
 use super::status::{self, Status};
 use super::{Provider, address, client, control, datagram, indicate, kernel, listen, names, option, stream};
 use crate::call::{self, Stopped};
@@ -94,7 +95,7 @@ extern "win64" fn close_socket(socket: *mut sys::Socket, irp: *mut sys::Irp) -> 
 
 extern "win64" fn get_local_address(socket: *mut sys::Socket, place: *mut sys::SockAddr, irp: *mut sys::Irp) -> Status {
     socket_call("WskGetLocalAddress", socket, WITH_ADDRESS, irp, |provider, socket, request| {
-        let local = socket.inner.lock().local;
+        let local = address_of(socket, |inner| inner.local);
         conclude_address(provider, request, place, local)
     })
 }
@@ -105,19 +106,29 @@ extern "win64" fn get_remote_address(
     irp: *mut sys::Irp,
 ) -> Status {
     socket_call("WskGetRemoteAddress", socket, WITH_PEER, irp, |provider, socket, request| {
-        let remote = socket.inner.lock().remote;
+        let remote = address_of(socket, |inner| inner.remote);
         conclude_address(provider, request, place, remote)
     })
+}
+
+/// An address of a socket, if it has one and has not been forced closed.
+fn address_of(socket: &Socket, of: impl FnOnce(&Inner) -> Option<SocketAddr>) -> Result<SocketAddr, Status> {
+    let inner = socket.inner.lock();
+    if inner.phase == Phase::Failed(status::FILE_FORCED_CLOSED) {
+        return Err(status::FILE_FORCED_CLOSED);
+    }
+    of(&inner).ok_or(status::INVALID_DEVICE_STATE)
 }
 
 fn conclude_address(
     provider: &Arc<Provider>,
     request: Request,
     place: *mut sys::SockAddr,
-    found: Option<std::net::SocketAddr>,
+    found: Result<SocketAddr, Status>,
 ) -> Result<Status, Stopped> {
-    let Some(found) = found else {
-        return provider.conclude(request, status::INVALID_DEVICE_STATE, 0);
+    let found = match found {
+        Ok(found) => found,
+        Err(status) => return provider.conclude(request, status, 0),
     };
     // SAFETY: the driver gave a place for an address of the socket's family, until the IRP is completed.
     unsafe { address::write(place, found) };
