@@ -270,6 +270,7 @@ impl Instances {
 
 /// A file object of the device: `FsContext` points to it. Its startups and cleanups that wait keep it too.
 pub struct Handle {
+    work: Work,
     client: Ref<Client>,
     shares: UnsafeCell<[Share; TARGETS]>,
     dead: AtomicBool,
@@ -286,7 +287,7 @@ impl Handle {
         let driver = client.driver();
         let counted = client.clone();
         let shares = UnsafeCell::new([const { Share::none() }; TARGETS]);
-        Ref::try_new(Self { client, shares, dead: AtomicBool::new(false) })
+        Ref::try_new(Self { work: Work::new(run_for_dead), client, shares, dead: AtomicBool::new(false) })
             .inspect_err(|OutOfPool| driver.handle_died(&counted))
     }
 
@@ -331,6 +332,12 @@ impl Handle {
         }
         // A teardown that was under way already may be one that startups wait for now.
         self.client.queue_work();
+        // What the worker is taking out of a queue at this moment, to hand it to WSK, is nowhere to be found: the worker looks again
+        // when it has handed it out.
+        self.client.driver().worker.queue(&self.work, || {
+            // SAFETY: whoever calls has the handle, so a reference to it exists.
+            let _given_to_the_run = unsafe { Ref::again(self) }.into_raw();
+        });
     }
 
     /// Cancels the requests that came through this handle.
@@ -341,4 +348,12 @@ impl Handle {
         }
         self.client.table.for_each(|socket| socket.cancel_requests_of(opener));
     }
+}
+
+/// The worker's run for a handle that has died.
+unsafe fn run_for_dead(work: NonNull<Work>, _: Passive) {
+    // SAFETY: the place is built into a handle.
+    let handle: NonNull<Handle> = unsafe { work.byte_sub(core::mem::offset_of!(Handle, work)) }.cast();
+    // SAFETY: the reference that `die` gave up.
+    unsafe { Ref::from_raw(handle) }.cancel_requests();
 }

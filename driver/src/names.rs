@@ -14,7 +14,7 @@ use crate::list::Links;
 use crate::nt;
 use crate::target::Target;
 use crate::worker::Work;
-use core::cell::UnsafeCell;
+use core::cell::{Cell, UnsafeCell};
 use core::ffi::c_void;
 use core::mem::offset_of;
 use core::ptr::NonNull;
@@ -58,6 +58,7 @@ impl Question {
 /// # Invariants
 /// - It is inside its provider's gate, and in its list, until it has been finished.
 /// - `question` is WSK's from the call until the IRP has come back, and then the worker's.
+/// - `next_held` is used by the one party that holds it ([`Claim::hold`]).
 pub struct LookUp {
     work: Work,
     links: UnsafeCell<Links>,
@@ -69,10 +70,11 @@ pub struct LookUp {
     since: u64,
     claim: Claim,
     cancelled: Cancelled,
+    next_held: Cell<Option<NonNull<Self>>>,
     question: UnsafeCell<Question>,
 }
 
-// SAFETY: the links are used under the provider's lock, the question by one party at a time (invariant).
+// SAFETY: the links are used under the provider's lock, the question and the chain by one party at a time (invariant).
 unsafe impl Sync for LookUp {}
 // SAFETY: nothing in it belongs to a thread.
 unsafe impl Send for LookUp {}
@@ -80,23 +82,17 @@ unsafe impl Send for LookUp {}
 /// Asks WSK.
 pub fn look_up(client: &Ref<Client>, mut irp: Irp, request: LookUpRequest, passive: Passive) -> NTSTATUS {
     let LookUpRequest { namespace, question } = request;
-    let charge = match client.charge(&irp, question.kind()) {
-        Ok(charge) => charge,
-        Err(error) => return irp.complete(error.status(), 0),
-    };
     let instance = client.instance(Target::Namespace(namespace));
     if !instance.enter() {
         return irp.complete(WsaError::NotInitialised.status(), 0);
     }
-    if matches!(question, Question::Names { .. }) && irp.zero_reply::<AddressToNameReply>().is_err() {
-        instance.leave(client);
-        return irp.complete(WsaError::Fault.status(), 0);
-    }
-    let Ok(look_up) = LookUp::try_new(client, namespace, &irp, question) else {
-        instance.leave(client);
-        return irp.complete(WsaError::NotEnoughMemory.status(), 0);
+    let look_up = match LookUp::begin(client, namespace, &mut irp, question) {
+        Ok(look_up) => look_up,
+        Err(error) => {
+            instance.leave(client);
+            return irp.complete(error.status(), 0);
+        }
     };
-    charge.take();
     irp.mark_pending();
     let context = look_up.clone().into_raw();
     // SAFETY: the routine takes the context over.
@@ -120,6 +116,25 @@ pub fn look_up(client: &Ref<Client>, mut irp: Irp, request: LookUpRequest, passi
 }
 
 impl LookUp {
+    /// Takes a request.
+    ///
+    /// # Errors
+    /// `WSAENOBUFS`, `WSA_NOT_ENOUGH_MEMORY`; nothing is left behind.
+    fn begin(
+        client: &Ref<Client>,
+        namespace: Namespace,
+        irp: &mut Irp,
+        question: Question,
+    ) -> Result<Ref<Self>, WsaError> {
+        let charge = client.charge(irp, question.kind())?;
+        if matches!(question, Question::Names { .. }) {
+            irp.zero_reply::<AddressToNameReply>().map_err(|_| WsaError::Fault)?;
+        }
+        let look_up = Self::try_new(client, namespace, irp, question).map_err(|OutOfPool| WsaError::NotEnoughMemory)?;
+        charge.take();
+        Ok(look_up)
+    }
+
     fn try_new(
         client: &Ref<Client>,
         namespace: Namespace,
@@ -136,6 +151,7 @@ impl LookUp {
             since: clock::now(),
             claim: Claim::new(),
             cancelled: Cancelled::no(),
+            next_held: Cell::new(None),
             question: UnsafeCell::new(question),
         })
     }
@@ -194,12 +210,12 @@ impl LookUp {
     }
 
     /// Holds it, to cancel it, if it was not cancelled before and has not come back.
-    pub fn hold_for_cancel(&self, why: Why) -> bool {
+    fn hold_for_cancel(&self, why: Why) -> bool {
         self.cancelled.set(why) && self.claim.hold()
     }
 
     /// Cancels a look-up that is held, and lets go of it.
-    pub fn cancel_held(&self) {
+    fn cancel_held(&self) {
         // SAFETY: a held IRP does not complete.
         unsafe { nt::cancel(self.irp) };
         if self.claim.let_go() == Arrived::End {
@@ -250,6 +266,58 @@ impl LookUp {
                 }))
             }
         }
+    }
+}
+
+/// Look-ups that are held ([`LookUp::hold_for_cancel`]), to be cancelled in that order.
+///
+/// # Invariants
+/// - Every look-up from `first` to `last` is held, by this value, which has given up a reference to each.
+#[must_use = "a look-up that is held does not complete"]
+pub struct HeldLookUps {
+    first: Option<NonNull<LookUp>>,
+    last: Option<NonNull<LookUp>>,
+}
+
+impl HeldLookUps {
+    /// None.
+    pub const fn none() -> Self {
+        Self { first: None, last: None }
+    }
+
+    /// Holds a look-up, if it was not cancelled before and has not come back.
+    ///
+    /// # Safety
+    /// The look-up is in its provider's list, whose lock is held.
+    pub unsafe fn hold(&mut self, look_up: &LookUp, why: Why) {
+        // Before it is held: when its IRP comes back then, nobody else may have a reference.
+        // SAFETY: in the list, so it has not been finished: its IRP is out, or the worker is to come by, or somebody else holds it, and
+        // each has a reference.
+        let kept = unsafe { Ref::again(look_up) };
+        if !look_up.hold_for_cancel(why) {
+            return;
+        }
+        look_up.next_held.set(None);
+        let added = Some(kept.into_raw());
+        match self.last {
+            // SAFETY: there by the reference that was given up (invariant).
+            Some(last) => unsafe { last.as_ref() }.next_held.set(added),
+            None => self.first = added,
+        }
+        self.last = added;
+    }
+
+    /// Cancels each and lets go of it; how many there were. `<= DISPATCH_LEVEL`, with no lock held.
+    pub fn cancel(self) -> u32 {
+        let (mut next, mut count) = (self.first, 0_u32);
+        while let Some(look_up) = next {
+            // SAFETY: the reference that `add` gave up, taken back this once.
+            let look_up = unsafe { Ref::from_raw(look_up) };
+            next = look_up.next_held.get();
+            look_up.cancel_held();
+            count = count.wrapping_add(1);
+        }
+        count
     }
 }
 

@@ -7,12 +7,12 @@ use crate::list::Links;
 use crate::nt;
 use crate::request::Data;
 use crate::socket::Socket;
-use core::cell::UnsafeCell;
+use core::cell::{Cell, UnsafeCell};
 use core::ffi::c_void;
 use core::mem::take;
 use core::ptr::{NonNull, null_mut};
 use wdk_sys::{DEVICE_OBJECT, IRP, NTSTATUS};
-use wsk::{Arrived, Claim, Ref, Returned, Running, sys};
+use wsk::{Arrived, Claim, Ended, Ref, Returned, Running, sys};
 use wskclient_abi::{Kind, STATUS_PENDING};
 
 /// A record of a socket's, linked into the socket's pending set while the request is out. It comes from the socket and goes back
@@ -22,11 +22,13 @@ use wskclient_abi::{Kind, STATUS_PENDING};
 /// - `links` is in one of the socket's two lists, or in none between the end of the request and the return of the call.
 /// - From [`begin`](Self::begin) until the request has been ended and the call has returned ([`Claim`]), nobody else uses it.
 ///   Of that time `buffer` and `kept` are the caller's up to the WSK call, and then `kept` is the ending party's.
+/// - `next_held` is used by the one party that holds the record ([`Claim::hold`]).
 #[repr(C)]
 pub struct Operation {
     links: UnsafeCell<Links>,
     kept: UnsafeCell<Kept>,
     buffer: UnsafeCell<sys::Buf>,
+    next_held: Cell<Option<NonNull<Self>>>,
     irp: Option<NonNull<IRP>>,
     opener: Opener,
     /// When the request was taken: [`crate::clock::now`].
@@ -57,6 +59,7 @@ impl Operation {
             links: UnsafeCell::new(Links::new()),
             kept: UnsafeCell::new(Kept { socket: None, reserved: None }),
             buffer: UnsafeCell::new(sys::Buf { mdl: null_mut(), offset: 0, length: 0 }),
+            next_held: Cell::new(None),
             irp: None,
             opener: Opener::NONE,
             since: 0,
@@ -101,6 +104,53 @@ impl Operation {
     /// Holds the record, to cancel its request, if it was not cancelled before and has not come back.
     pub fn hold_for_cancel(&self, why: Why) -> bool {
         self.cancelled.set(why) && self.claim.hold()
+    }
+
+    /// The party that was told to end the request has ended it. Whether the record is free: its call has returned.
+    pub fn ended(&self) -> bool {
+        self.claim.ended() == Ended::Second
+    }
+}
+
+/// Requests that are held ([`Operation::hold_for_cancel`]), to be cancelled in that order.
+///
+/// # Invariants
+/// - Every record from `first` to `last` is held, by this value, and so stays.
+#[must_use = "a request that is held does not complete"]
+pub struct HeldRequests {
+    first: Option<NonNull<Operation>>,
+    last: Option<NonNull<Operation>>,
+}
+
+impl HeldRequests {
+    /// None.
+    pub const fn none() -> Self {
+        Self { first: None, last: None }
+    }
+
+    /// Adds a record that is held for this value.
+    pub fn add(&mut self, operation: &Operation) {
+        operation.next_held.set(None);
+        let added = Some(NonNull::from(operation));
+        match self.last {
+            // SAFETY: held (invariant), so it is there.
+            Some(last) => unsafe { last.as_ref() }.next_held.set(added),
+            None => self.first = added,
+        }
+        self.last = added;
+    }
+
+    /// Cancels each request and lets go of its record; how many there were. `<= DISPATCH_LEVEL`, with no lock held.
+    pub fn cancel(self) -> u32 {
+        let (mut next, mut count) = (self.first, 0_u32);
+        while let Some(operation) = next {
+            // SAFETY: held (invariant), so it is there, and its place in the chain is this party's.
+            next = unsafe { operation.as_ref() }.next_held.get();
+            // SAFETY: held by this value, which comes by once.
+            unsafe { cancel_held(operation) };
+            count = count.wrapping_add(1);
+        }
+        count
     }
 }
 
@@ -190,7 +240,7 @@ unsafe extern "C" fn completed(_device: *mut DEVICE_OBJECT, _irp: *mut IRP, cont
 ///
 /// # Safety
 /// The caller holds the record and lets go of it with this.
-pub unsafe fn cancel_held(operation: NonNull<Operation>) {
+unsafe fn cancel_held(operation: NonNull<Operation>) {
     // SAFETY: a held record's request has not been ended.
     let record = unsafe { operation.as_ref() };
     if let Some(irp) = record.irp {
@@ -221,7 +271,7 @@ unsafe fn end(operation: NonNull<Operation>) {
     let (status, information) = socket.outcome(kind, status, information, reserved, &mut irp);
     let status = record.cancelled.name(status);
     // SAFETY: pending until now; this party gives it back once.
-    unsafe { socket.take_back(operation, &record.claim) };
+    unsafe { socket.take_back(operation) };
     socket.client().complete(irp, kind, status, information);
     socket.completed();
 }

@@ -186,30 +186,52 @@ impl IrpQueue {
         self.take_where(wanted)
     }
 
-    /// Takes the oldest IRP out that came through a handle and nobody is cancelling.
-    pub fn pop_of(&self, opener: Opener) -> Option<Parked> {
-        self.take_where(|irp| Opener::of(irp) == opener)
+    /// Takes every IRP out that came through a handle and nobody is cancelling, and then ends each, with no lock held. Linear.
+    pub fn drain_of(&self, opener: Opener, mut end: impl FnMut(Parked)) {
+        let mut taken = List::new();
+        let mut list = self.irps.lock();
+        let mut next = list.first();
+        while let Some(links) = next {
+            // SAFETY: in this list.
+            next = unsafe { Links::after(links) };
+            if Self::claims(links, |irp| Opener::of(irp) == opener) {
+                // SAFETY: in this list.
+                unsafe { list.remove(links) };
+                // SAFETY: in no list now; the IRP, and the entry with it, is this driver's alone until it is popped below.
+                unsafe { taken.push(links) };
+            }
+        }
+        drop(list);
+        while let Some(links) = taken.pop() {
+            // SAFETY: the routine is out and will not be called: the IRP is ours alone.
+            end(unsafe { Parked::from_context(irp_of(links)) });
+        }
     }
 
     fn take_where(&self, wanted: impl Fn(&Irp) -> bool) -> Option<Parked> {
         let mut list = self.irps.lock();
         let mut next = list.first();
         while let Some(links) = next {
-            let irp = irp_of(links);
-            // SAFETY: in the list, so alive and at our location; the value is only looked at, and forgotten.
-            let look = ManuallyDrop::new(unsafe { Irp::from_raw(irp) });
-            // SAFETY: in the list, so alive.
-            if wanted(&look) && unsafe { nt::exchange_cancel_routine(irp, None) } {
+            if Self::claims(links, &wanted) {
                 // SAFETY: in this list.
                 unsafe { list.remove(links) };
                 drop(list);
                 // SAFETY: the routine is out and will not be called: the IRP is ours alone.
-                return Some(unsafe { Parked::from_context(irp) });
+                return Some(unsafe { Parked::from_context(irp_of(links)) });
             }
             // SAFETY: in this list.
             next = unsafe { Links::after(links) };
         }
         None
+    }
+
+    /// Claims an IRP of a list whose lock is held, if it is wanted: false if somebody is cancelling it.
+    fn claims(links: NonNull<Links>, wanted: impl Fn(&Irp) -> bool) -> bool {
+        let irp = irp_of(links);
+        // SAFETY: in the list, so alive and at our location; the value is only looked at, and forgotten.
+        let look = ManuallyDrop::new(unsafe { Irp::from_raw(irp) });
+        // SAFETY: in the list, so alive.
+        wanted(&look) && unsafe { nt::exchange_cancel_routine(irp, None) }
     }
 }
 

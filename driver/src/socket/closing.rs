@@ -175,7 +175,7 @@ impl Socket {
     }
 
     pub(super) fn finish_if_over(&self, mut state: Guard<'_, SocketState>) {
-        if state.held == Held::Gone && state.pending.is_empty() && state.completing == 0 && state.lingering.is_back() {
+        if state.held == Held::Gone && state.records.are_over() && state.lingering.is_back() {
             state.held = Held::Finished;
             let (closing, lingers, request) =
                 (state.closing, state.lingering.linger.is_some(), state.close_request.take());

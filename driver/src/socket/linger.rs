@@ -6,9 +6,7 @@
 
 use super::{Held, Phase, Socket, SocketState};
 use crate::cancel::Why;
-use crate::list::Links;
 use crate::nt;
-use crate::operation::Operation;
 use alloc::boxed::Box;
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
@@ -124,18 +122,13 @@ impl SocketState {
 
     /// Whether a request is out that a graceful close waits for.
     pub(super) fn sends_are_out(&self) -> bool {
-        let mut next = self.pending.first();
-        while let Some(links) = next {
-            // SAFETY: pending, so the record is there while the lock is held.
-            let operation = unsafe { Operation::from_links(links).as_ref() };
-            if matches!(operation.kind(), Kind::Send | Kind::Shutdown) {
-                return true;
-            }
-            // SAFETY: in the list whose lock is held.
-            next = unsafe { Links::after(links) };
-        }
-        false
+        self.records.pending().any(|operation| is_waited_for(operation.kind()))
     }
+}
+
+/// Whether a graceful close waits for requests of that kind.
+const fn is_waited_for(kind: Kind) -> bool {
+    matches!(kind, Kind::Send | Kind::Shutdown)
 }
 
 impl Socket {
@@ -232,12 +225,7 @@ impl Socket {
 
     /// Cancels what a close that lingers does not wait for: everything but sends and shutdowns.
     pub(super) fn cancel_all_but_sends(&self) {
-        while let Some(operation) =
-            self.hold_for_cancel(Why::Aborted, |operation| !matches!(operation.kind(), Kind::Send | Kind::Shutdown))
-        {
-            // SAFETY: held just now.
-            unsafe { crate::operation::cancel_held(operation) };
-        }
+        self.cancel_pending(Why::Aborted, |operation| !is_waited_for(operation.kind()));
     }
 
     pub(super) fn lingers(&self, by: i32) {

@@ -2,7 +2,6 @@
 
 use super::linger::Stage;
 use super::{Held, Phase, Socket, SocketState};
-use crate::list::Links;
 use crate::operation::Operation;
 use crate::outstanding::Closing;
 use wskclient_abi::{Awaited, Kind, SocketHandle};
@@ -12,7 +11,9 @@ impl Socket {
     pub fn requests(&self, mut visit: impl FnMut(SocketHandle, Kind, u64)) {
         let state = self.state.lock();
         let handle = state.handle;
-        state.each_pending(|operation| visit(handle, operation.kind(), operation.since()));
+        for operation in state.records.pending() {
+            visit(handle, operation.kind(), operation.since());
+        }
         if state.close_request.is_some() {
             visit(handle, Kind::Close, state.closing_since);
         }
@@ -29,26 +30,13 @@ impl Socket {
         if !state.closing || state.held == Held::Finished {
             return None;
         }
-        let mut kind = None;
-        state.each_pending(|operation| {
-            kind.get_or_insert(operation.kind());
-        });
+        let kind = state.records.pending().next().map(Operation::kind);
         let awaited = state.awaited(drained, kind.is_some());
         Some(Closing { socket: state.handle, awaited, kind, since: state.closing_since })
     }
 }
 
 impl SocketState {
-    fn each_pending(&self, mut visit: impl FnMut(&Operation)) {
-        let mut next = self.pending.first();
-        while let Some(links) = next {
-            // SAFETY: pending, so the record is there while the lock is held.
-            visit(unsafe { Operation::from_links(links).as_ref() });
-            // SAFETY: in the list whose lock is held.
-            next = unsafe { Links::after(links) };
-        }
-    }
-
     fn awaited(&self, drained: bool, pending: bool) -> Awaited {
         match self.held {
             Held::Closing => Awaited::CloseSocket,

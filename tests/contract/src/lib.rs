@@ -60,7 +60,16 @@ impl Lab {
     /// There is none, or it does not start.
     #[must_use]
     pub fn start() -> Self {
-        match lab::Lab::start_with(&image(), options()) {
+        Self::start_with(options())
+    }
+
+    /// As [`start`](Self::start), in a machine with other options.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_with(options: ntlab::Options) -> Self {
+        match lab::Lab::start_with(&image(), options) {
             Ok(lab) => Self { lab: Some(lab), processes: Rc::default() },
             Err((error, _)) => panic!("{error}"),
         }
@@ -92,10 +101,7 @@ impl Lab {
     pub fn storm(round: u64) -> Self {
         let seed = options().seed.wrapping_mul(1000).wrapping_add(round);
         let chaos = ntlab::Chaos { delays: 100, ..options().chaos };
-        match lab::Lab::start_with(&image(), ntlab::Options { seed, chaos, ..options() }) {
-            Ok(lab) => Self { lab: Some(lab), processes: Rc::default() },
-            Err((error, _)) => panic!("{error}"),
-        }
+        Self::start_with(ntlab::Options { seed, chaos, ..options() })
     }
 
     /// The machine.

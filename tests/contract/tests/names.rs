@@ -302,6 +302,39 @@ fn when_the_wsk_provider_is_lost_look_ups_are_wsaenetdown_and_the_cleanup_works(
     nothing_out(&lab);
 }
 
+/// contract: NSP-3, WSA-15
+#[test]
+fn when_the_last_cleanup_of_a_guid_completes_nothing_of_it_is_left_and_the_driver_can_be_unloaded() {
+    for round in 0..40 {
+        let lab = Lab::storm(round);
+        let network = lab.machine().network();
+        let client = lab.client();
+        start(&client, DNS);
+        // What a first look-up leaves for the next, the client's or the lab's, is no longer new.
+        client.resolve(DNS, &node("localhost")).unwrap();
+        let settled = lab.machine().pool_in_use();
+        network.hold_look_ups(true);
+        let mut look_ups: Vec<_> = (0..3).map(|_| client.begin_resolve(DNS, &node("localhost"), 4)).collect();
+        let mut names = client.begin_names_of(DNS, Address::v4([127, 0, 0, 1], 80), 0);
+        let mut cleanup = client.begin_cleanup_namespace(DNS);
+        while !cleanup.is_complete() {
+            std::hint::spin_loop();
+        }
+        let Counters { address_lists, irps, captures, registrations, .. } = network.counters();
+        assert_eq!((address_lists, irps, captures, registrations), (0, 0, 0, 0), "what WSK has of the driver's");
+        cleanup.wait(PATIENCE).unwrap();
+        for look_up in &mut look_ups {
+            fails(look_up.wait(PATIENCE), WsaError::OperationAborted);
+        }
+        fails(names.wait(PATIENCE), WsaError::OperationAborted);
+        let (blocks, bytes) = lab.machine().pool_in_use();
+        assert!(blocks <= settled.0 && bytes <= settled.1, "{blocks} blocks, {bytes} bytes; {settled:?} before");
+        client.close();
+        // The lab's end unloads the driver at once: what still ran in it would be a violation.
+        drop(lab);
+    }
+}
+
 /// contract: WSA-14
 #[test]
 fn an_application_teardown_leaves_pending_look_ups_alone() {

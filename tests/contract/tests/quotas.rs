@@ -88,6 +88,27 @@ fn a_client_has_262144_requests_pending_and_then_gets_wsaenobufs() {
 
 /// contract: X-6
 #[test]
+fn what_was_pending_on_one_socket_after_the_other_is_not_kept_by_all_of_them() {
+    const MOST: u32 = 200;
+    const SOCKETS: usize = 40;
+    let lab = Lab::start_with_parameters(&[("MaxPendingRequests", ntlab::RegistryValue::Number(MOST))]);
+    let client = lab.started();
+    let connections: Vec<_> = (0..SOCKETS).map(|_| connected(&client, APPLICATION)).collect();
+    let (_, before) = lab.machine().pool_in_use();
+    for connection in &connections {
+        let receives: Vec<_> = (0..MOST).map(|_| connection.socket.begin_receive(8)).collect();
+        fails(connection.socket.receive(8), WsaError::NoBuffers);
+        receives.iter().for_each(Operation::cancel);
+        receives.into_iter().for_each(cancelled);
+    }
+    let (_, after) = lab.machine().pool_in_use();
+    // What the quota allows at once, twice: some of it may be kept for the next requests.
+    let allowed = 2 * 128 * MOST as usize + SOCKETS * 2048;
+    assert!(after - before < allowed, "{} bytes are kept, for nothing", after - before);
+}
+
+/// contract: X-6
+#[test]
 fn ten_thousand_sockets_with_a_hundred_thousand_requests_work_and_end_at_the_last_cleanup() {
     const SOCKETS: usize = 10_000;
     const EACH: usize = 10;

@@ -211,6 +211,66 @@ fn what_a_cancelled_accept_held_is_given_back_before_it_completes() {
     deregistered(&client);
 }
 
+/// contract: SAN-3
+#[test]
+fn the_teardown_gives_back_all_that_was_allocated_for_the_operations_of_every_handle() {
+    let lab = Lab::start();
+    let process = lab.process();
+    let clients = [process.open(), process.open(), lab.client()];
+    let life = || {
+        for client in &clients {
+            started(client, SAN);
+        }
+        let work: Vec<_> = clients.iter().map(pending_work).collect();
+        let (_, busy) = lab.machine().pool_in_use();
+        for client in &clients {
+            client.cleanup(SAN).unwrap();
+        }
+        let pool = lab.machine().pool_in_use();
+        let ended = work.iter().flat_map(|(operations, _)| operations).all(Operation::is_complete);
+        assert!(ended, "the operations of every handle have ended when the last cleanup has");
+        for (operations, _) in work {
+            operations.into_iter().for_each(cancelled);
+        }
+        (pool, busy)
+    };
+    // A client's table of handles stays as large as it once was.
+    let (settled, _) = life();
+    for _ in 0..3 {
+        let (pool, busy) = life();
+        assert!(busy > pool.1 + 3 * 1024, "{busy} bytes at work, {} after", pool.1);
+        assert_eq!(pool, settled, "blocks and bytes of pool");
+    }
+    deregistered(&clients[0]);
+}
+
+/// contract: SAN-4
+#[test]
+fn what_cancelled_receives_held_is_given_back_before_each_completes() {
+    const RECEIVES: usize = 64;
+    let lab = Lab::start();
+    let client = lab.client();
+    started(&client, SAN);
+    let connection = connected(&client, SAN);
+    let (_, without) = lab.machine().pool_in_use();
+    let mut receives: Vec<_> = (0..RECEIVES).map(|_| connection.socket.begin_receive(8)).collect();
+    let (_, with) = lab.machine().pool_in_use();
+    assert!(with > without + RECEIVES * 64, "{with} bytes with the receives, {without} without");
+    let (tell, seen) = std::sync::mpsc::channel();
+    for receive in &mut receives {
+        let (tell, machine) = (tell.clone(), lab.machine().clone());
+        receive.on_completion(move || tell.send(machine.pool_in_use().1).unwrap());
+    }
+    client.cleanup(SAN).unwrap();
+    receives.into_iter().for_each(cancelled);
+    let held: Vec<_> = (0..RECEIVES).map(|_| seen.recv_timeout(PATIENCE).unwrap()).collect();
+    assert!(held.is_sorted_by(|earlier, later| earlier >= later), "{held:?}");
+    // A socket keeps a few records for its next requests.
+    let kept = 16 * 128;
+    assert!(held[RECEIVES - 1] <= without + kept, "{} bytes at the last completion", held[RECEIVES - 1]);
+    deregistered(&client);
+}
+
 /// contract: SAN-5
 #[test]
 fn accepts_and_connects_that_are_out_at_the_teardown_end_cancelled_and_no_later() {
