@@ -3,7 +3,7 @@
 
 use contract::{
     APPLICATION, Lab, TRANSPORT,
-    abi::{Kind, PROTOCOL_VERSION, Role, Tally, WsaError},
+    abi::{DEVICE_PATH, Kind, PROTOCOL_VERSION, Role, Tally, WsaError},
     check::{cancelled, fails, pending},
     started,
     traffic::{Connection, connected, listening, stuck_send},
@@ -30,6 +30,23 @@ fn an_ordinary_user_gets_access_denied() {
     assert_eq!(error.winsock(), Some(WsaError::AccessDenied), "{error}");
     assert_eq!(error.exit(), Exit::Denied);
     assert_eq!(lab.client().ledger().unwrap().clients, 1, "who was refused is no client");
+    // Nor does a name behind the device's lead around its security.
+    let user = lab.machine().process_as(ntlab::Token::User);
+    assert!(
+        user.open(&format!(r"{DEVICE_PATH}\anything")).is_err(),
+        "a name behind the device's admits an ordinary user"
+    );
+}
+
+/// contract: X-8
+#[test]
+fn the_system_and_an_administrator_are_admitted() {
+    let lab = Lab::start();
+    for token in [ntlab::Token::System, ntlab::Token::Administrator] {
+        let process = lab.machine().process_as(token);
+        let handle = process.open(DEVICE_PATH).unwrap_or_else(|status| panic!("{token:?}: {status:?}"));
+        assert!(handle.close().is_success());
+    }
 }
 
 /// contract: X-8, X-5

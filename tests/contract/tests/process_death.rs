@@ -195,6 +195,25 @@ fn a_process_can_end_while_its_last_cleanup_is_under_way() {
     deregistered(&observer);
 }
 
+/// contract: WSA-15, WSP-8
+#[test]
+fn the_driver_unloads_while_the_teardowns_of_dead_clients_are_under_way() {
+    for round in 0..4 {
+        let lab = Lab::storm(round);
+        let processes: Vec<_> = (0..2).map(|_| lab.process()).collect();
+        let estates: Vec<_> = processes.iter().map(|process| live(&process.open())).collect();
+        let _cleanup = processes[0].open().begin_cleanup(TRANSPORT);
+        for process in processes {
+            process.kill();
+        }
+        // The unload comes at once, waits for the teardowns, and leaves nothing: or the lab fails.
+        drop(lab);
+        for mut peer in estates.into_iter().flat_map(|estate| estate.peers) {
+            assert_eq!(peer.ending().unwrap(), Ending::Reset);
+        }
+    }
+}
+
 /// contract: WSP-8, WSA-1
 #[test]
 fn a_process_that_opens_again_is_a_new_client() {
