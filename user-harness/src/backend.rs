@@ -146,6 +146,14 @@ pub enum Feature {
     Ipv6,
     /// A socket tells its own address and its peer's.
     Addresses,
+    /// UDP.
+    Datagrams,
+    /// Events.
+    Events,
+    /// Addresses have names.
+    Names,
+    /// Socket options.
+    Options,
     /// Shutting one direction down, and graceful closes.
     Shutdown,
     /// Peers see a reset where a socket is closed.
@@ -157,7 +165,11 @@ impl Feature {
     pub const ALL: &'static [(&'static str, Self)] = &[
         ("addresses", Self::Addresses),
         ("cancel", Self::Cancel),
+        ("datagrams", Self::Datagrams),
+        ("events", Self::Events),
         ("ipv6", Self::Ipv6),
+        ("names", Self::Names),
+        ("options", Self::Options),
         ("reset", Self::Reset),
         ("shutdown", Self::Shutdown),
     ];

@@ -2,7 +2,7 @@
 
 use crate::{
     backend::{Choice, Kind},
-    commands::{bench, completions, connect, echo, help, service, status, stress, timeline},
+    commands::{bench, completions, connect, echo, help, resolve, service, status, stress, timeline},
     output::Format,
 };
 use clap::{Args, Parser, Subcommand};
@@ -92,21 +92,36 @@ pub(crate) enum Command {
     Demo,
     /// Joins standard input and output to a kernel socket that connects, as netcat does
     #[command(
-        after_help = "Examples:\n  wskctl connect 127.0.0.1 7 < file\n  wskctl connect -v -6 ::1 8080\n\nThe end of the input ends \
-                      the sending direction; what the peer still sends is received.\nAt a terminal the peer's end ends it all. \
-                      Events of --format json go to standard error."
+        after_help = "Examples:\n  wskctl connect 127.0.0.1 7 < file\n  wskctl connect -v -6 localhost http\n  echo hello | wskctl connect \
+                      -u -w 1 127.0.0.1 7\n\nThe end of the input ends the sending direction; what the peer still sends is \
+                      received.\nAt a terminal the peer's end ends it all. Of a name's addresses the first that answers is \
+                      taken.\nDatagrams have no end: --wait or Ctrl-C is theirs; each has up to 1400 bytes of the \
+                      input.\nObjects of --format json go to standard error."
     )]
     Connect(connect::Connect),
     /// Joins standard input and output to a connection to a kernel socket, as netcat does
     #[command(
-        after_help = "Examples:\n  wskctl listen 8080 > file\n  wskctl listen --keep-open 127.0.0.1 8080\n  wskctl listen -6 8080\n\nWith \
-                      --keep-open connections are served one after the other; the input goes to the first\nthat is there to take \
-                      it. Events of --format json go to standard error."
+        allow_missing_positional = true,
+        after_help = "Examples:\n  wskctl listen 8080 > file\n  wskctl listen --keep-open 127.0.0.1 8080\n  wskctl listen -6 8080\n  wskctl \
+                      listen -u -w 5 5353\n\nWith --keep-open connections are served one after the other; the input goes to \
+                      the first\nthat is there to take it. Datagrams are taken from the first that sends one, with\n--keep-open \
+                      from everybody, and the input goes to whoever sent last.\nObjects of --format json go to standard \
+                      error."
     )]
     Listen(connect::Listen),
     /// Sends back what it gets, on many connections at a time, until Ctrl-C
-    #[command(after_help = "Examples:\n  wskctl echo 7777\n  wskctl echo --connections 1 127.0.0.1 7777")]
+    #[command(
+        allow_missing_positional = true,
+        after_help = "Examples:\n  wskctl echo 7777\n  wskctl echo --connections 1 127.0.0.1 7777\n  wskctl echo -u 7777"
+    )]
     Echo(echo::Echo),
+    /// Looks names and addresses up, through a namespace provider of the driver
+    #[command(
+        after_help = "Examples:\n  wskctl resolve localhost\n  wskctl resolve -6 localhost http\n  wskctl resolve 127.0.0.1 80\n  wskctl \
+                      resolve --namespace numeric 127.0.0.1 80\n\nThe lab asks nobody: it knows localhost, numbers and \
+                      services. Stock Wine has no names of addresses."
+    )]
+    Resolve(resolve::Resolve),
     /// Holds one handle, and does what is typed, in the background too
     #[command(
         after_help = "Examples:\n  wskctl shell\n  printf 'startup application 2.2\\nledger\\n' | wskctl shell\n\n`help` in the shell \

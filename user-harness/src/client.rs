@@ -99,10 +99,15 @@ impl Client {
     /// # Errors
     /// The request failed, or its answer is not whole.
     pub fn pending(&self, everybody: bool, room: usize) -> Result<(u32, Vec<Outstanding>), Error> {
+        self.begin_pending(everybody, room).call()
+    }
+
+    /// Starts to ask for pending requests.
+    pub fn begin_pending(&self, everybody: bool, room: usize) -> Operation<(u32, Vec<Outstanding>)> {
         let scope = if everybody { PendingQuery::ALL } else { PendingQuery::OWN };
         let buffer = vec![0; size_of::<PendingList>() + room * size_of::<Outstanding>()];
         let query = PendingQuery { scope, reserved: 0 };
-        self.begin(Ioctl::LedgerPending, &query, buffer, "pending requests".into()).call()
+        self.begin(Ioctl::LedgerPending, &query, buffer, "ask for pending requests".into())
     }
 
     /// Takes a reference on a provider (`WSAStartup`, `WSPStartup`). `catalog_id` is 0 except for
@@ -191,7 +196,12 @@ impl Client {
     /// # Errors
     /// `WSAEOPNOTSUPP` in 2.x, `WSAEINVAL` when no blocking call is outstanding, `WSANOTINITIALISED`.
     pub fn cancel_blocking(&self) -> Result<(), Error> {
-        self.begin::<()>(Ioctl::CancelBlocking, &(), Vec::new(), "cancel blocking calls".into()).call()
+        self.begin_cancel_blocking().call()
+    }
+
+    /// Starts to cancel blocking calls.
+    pub fn begin_cancel_blocking(&self) -> Operation<()> {
+        self.begin(Ioctl::CancelBlocking, &(), Vec::new(), "cancel blocking calls".into())
     }
 
     /// Creates a socket over IPv4 that belongs to `provider`.

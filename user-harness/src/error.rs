@@ -209,7 +209,7 @@ impl Error {
             }
             Cause::Lab(_) => Some("the report above names the rule and shows the history of what broke it"),
             Cause::Service(advised) => Some(advised.advice),
-            Cause::Status(status) => advice_on(*status),
+            Cause::Status(status) => Some(advice_on(*status)),
             Cause::Host(error) => advice_on_host(error.kind()),
             Cause::Unexpected(_) | Cause::Usage(_) | Cause::Told(_) | Cause::NobodyReads | Cause::Interrupted => None,
         }
@@ -229,32 +229,63 @@ fn advice_on_host(kind: std::io::ErrorKind) -> Option<&'static str> {
     })
 }
 
-fn advice_on(status: NtStatus) -> Option<&'static str> {
+fn advice_on(status: NtStatus) -> &'static str {
     if status == STATUS_INVALID_DEVICE_REQUEST {
-        return Some("the driver does not know this request, so it is older than this wskctl: install a newer one");
+        return "the driver does not know this request, so it is older than this wskctl: install a newer one";
     }
-    Some(match WsaError::from_status(status)? {
+    let Some(error) = WsaError::from_status(status) else {
+        return "look the NTSTATUS up in Microsoft's `NTSTATUS Values`; `wskctl status` shows what the driver holds";
+    };
+    match error {
         WsaError::AccessDenied => "the device admits SYSTEM and administrators: use an elevated prompt",
+        WsaError::OperationAborted => "it was cancelled, its socket was closed, or its provider's last cleanup came",
+        WsaError::Interrupted => "the blocking call was cancelled: make it again if that was not meant",
         WsaError::InProgress => "a 1.1 client cancels its blocking calls first, and waits for them to end",
+        WsaError::Already => "wait for the one that is under way, or cancel it",
         WsaError::NotInitialised => "start the provider up first; each startup allows one cleanup",
         WsaError::AddressInUse => "another program has the port: choose another, or port 0 to let the stack choose",
         WsaError::AddressNotAvailable => "use an address of this machine to bind, and a port other than 0 to connect",
+        WsaError::FamilyNotSupported => "use IPv4 or IPv6, the same for the socket and the address",
         WsaError::ConnectionRefused => "nothing listens there: start the peer, or check address and port",
-        WsaError::ConnectionReset => "the peer ended the connection: see what it reports",
+        WsaError::ConnectionReset | WsaError::ConnectionAborted | WsaError::Disconnected => {
+            "the peer has ended the connection: see what it reports; of datagrams: nothing listens there"
+        }
+        WsaError::Shutdown => "this direction was shut down before: open another connection",
+        WsaError::IsConnected => "it is connected already: use another socket",
+        WsaError::NotConnected => "connect or accept before sending and receiving",
+        WsaError::DestinationAddressRequired => "say whom to send to, or connect the socket",
+        WsaError::MessageSize => "a datagram has at most 65507 bytes, and needs as much room where it is received",
+        WsaError::Invalid => {
+            "a value that is not allowed, or a socket that is not ready for it: bind before connecting and listening"
+        }
+        WsaError::Fault => "a buffer has the wrong length: driver and wskctl may come from different builds",
         WsaError::VersionNotSupported => "application serves 1.0 to 2.2, transport and san 2.0 to 2.2",
         WsaError::NotSocket => {
             "the handle is stale or another client's: a socket ends with its close and its provider's last cleanup"
         }
-        WsaError::HostNotFound | WsaError::NoData => "check the name, the service and the address family",
-        WsaError::NotConnected => "connect or accept before sending and receiving",
+        WsaError::NotSupported => {
+            "it is not for this kind of socket, provider or version, or this WSK can't do it: Wine's has TCP over IPv4 only"
+        }
+        WsaError::NoProtocolOption => "sockets of this role have no such option, or it can only be read",
+        WsaError::WrongProtocolType | WsaError::ProtocolNotSupported | WsaError::SocketTypeNotSupported => {
+            "TCP goes with connections and listeners, UDP with datagrams; there is nothing else"
+        }
+        WsaError::HostNotFound | WsaError::NoData | WsaError::TypeNotFound | WsaError::NoRecovery => {
+            "check the name, the service and the address family; the lab knows localhost and numbers only"
+        }
+        WsaError::TryAgain => "the name's server does not answer: try again",
+        WsaError::TimedOut => "the peer does not answer: check the address, and whether a firewall is in between",
+        WsaError::NetworkUnreachable | WsaError::HostUnreachable => {
+            "there is no way there: check the address and the routes"
+        }
         WsaError::NetworkDown | WsaError::SystemNotReady => {
             "the WSK provider is gone or not up yet: `sc query afd`, then try again"
         }
         WsaError::NoBuffers | WsaError::TooManySockets => {
             "close sockets or wait for requests to end; `wskctl status` counts them"
         }
-        _ => return None,
-    })
+        WsaError::NotEnoughMemory => "the kernel is out of memory: end something, then try again",
+    }
 }
 
 impl fmt::Display for Error {

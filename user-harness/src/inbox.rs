@@ -2,10 +2,11 @@
 
 use crate::{Cause, Error, Operation, Reply, backend::Backend, interrupt::Interrupt};
 use std::{
+    collections::VecDeque,
     io::{self, Read},
     sync::mpsc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How often somebody who waits looks whether the machine goes on.
@@ -27,6 +28,8 @@ pub(crate) enum Wake {
 pub(crate) struct Inbox {
     sender: mpsc::Sender<Wake>,
     receiver: mpsc::Receiver<Wake>,
+    /// What came while something else was waited for.
+    kept: VecDeque<Wake>,
     next: u64,
 }
 
@@ -39,7 +42,7 @@ impl Inbox {
             // The inbox is gone: so is the command.
             let _ = pressed.send(Wake::Interrupt);
         });
-        Self { sender, receiver, next: 0 }
+        Self { sender, receiver, kept: VecDeque::new(), next: 0 }
     }
 
     /// Has the operation's end told, and gives the number that it will be told by.
@@ -82,15 +85,63 @@ impl Inbox {
     ///
     /// # Errors
     /// The machine has stopped: nothing ends any more.
-    pub fn wait(&self, backend: &Backend) -> Result<Wake, Error> {
+    pub fn wait(&mut self, backend: &Backend) -> Result<Wake, Error> {
+        match self.wait_within(backend, None)? {
+            Some(wake) => Ok(wake),
+            None => Err(stopped()),
+        }
+    }
+
+    /// Waits for the next thing, for so long if a time is given: nothing if none came.
+    ///
+    /// # Errors
+    /// The machine has stopped: nothing ends any more.
+    pub fn wait_within(&mut self, backend: &Backend, within: Option<Duration>) -> Result<Option<Wake>, Error> {
+        if let Some(wake) = self.kept.pop_front() {
+            return Ok(Some(wake));
+        }
+        let until = within.and_then(|within| Instant::now().checked_add(within));
         loop {
-            match self.receiver.recv_timeout(LOOK) {
-                Ok(wake) => return Ok(wake),
-                Err(_) if backend.is_alive() => {}
-                Err(_) => return Err(Error::new("wait for requests to end", Cause::Lab("the lab has stopped".into()))),
+            let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()));
+            match self.receiver.recv_timeout(left.min(LOOK)) {
+                Ok(wake) => return Ok(Some(wake)),
+                Err(_) if !backend.is_alive() => return Err(stopped()),
+                Err(_) if until.is_some_and(|until| Instant::now() >= until) => return Ok(None),
+                Err(_) => {}
             }
         }
     }
+
+    /// Waits for one operation, for so long if a time is given; Ctrl-C ends the waiting, and so the operation. What else comes
+    /// meanwhile is kept for those who wait next.
+    ///
+    /// # Errors
+    /// It failed, it did not end in time, Ctrl-C was pressed, or the machine has stopped.
+    pub fn finish<R: Reply>(
+        &mut self,
+        backend: &Backend,
+        mut operation: Operation<R>,
+        within: Option<Duration>,
+    ) -> Result<R, Error> {
+        let number = self.watch(&mut operation);
+        let until = within.and_then(|within| Instant::now().checked_add(within));
+        let mut others = VecDeque::new();
+        let result = loop {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            match self.wait_within(backend, left)? {
+                Some(Wake::Ended(ended)) if ended == number => break operation.wait(Duration::ZERO),
+                Some(Wake::Interrupt) => break Err(Error::new(operation.what(), Cause::Interrupted)),
+                Some(other) => others.push_back(other),
+                None => break Err(Error::new(operation.what(), Cause::TimedOut(within.unwrap_or_default()))),
+            }
+        };
+        self.kept = others;
+        result
+    }
+}
+
+fn stopped() -> Error {
+    Error::new("wait for requests to end", Cause::Lab("the lab has stopped".into()))
 }
 
 /// Input that is read as it is asked for.

@@ -1,6 +1,6 @@
 //! Ctrl-C: noticed once for the whole process, asked for by whoever works long.
 
-use crate::{Cause, Error, Exit};
+use crate::{Cause, Error, Exit, output::report};
 use std::{
     sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
@@ -15,6 +15,8 @@ struct Shared {
     observer: Mutex<Option<Box<dyn Fn() + Send>>>,
     pressed: Mutex<bool>,
     told: Condvar,
+    /// What ends at once, if something does.
+    at_once: Mutex<Option<&'static str>>,
 }
 
 impl Shared {
@@ -24,6 +26,10 @@ impl Shared {
 
     fn pressed(&self) -> MutexGuard<'_, bool> {
         self.pressed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn at_once(&self) -> MutexGuard<'_, Option<&'static str>> {
+        self.at_once.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -37,6 +43,10 @@ impl Interrupt {
         let shared = SHARED.get_or_init(|| {
             let press = || {
                 if let Some(Ok(shared)) = SHARED.get() {
+                    if let Some(what) = *shared.at_once() {
+                        report(&Self::error(what));
+                        std::process::exit(Exit::Interrupted as i32);
+                    }
                     let again = std::mem::replace(&mut *shared.pressed(), true);
                     if again {
                         // Whoever was asked to end does not: the system gives everything back.
@@ -62,6 +72,14 @@ impl Interrupt {
     /// Has `observer` run, in a thread of its own, whenever Ctrl-C is pressed; the last one set is.
     pub fn observe(self, observer: impl Fn() + Send + 'static) {
         *self.0.observer() = Some(Box::new(observer));
+    }
+
+    /// Does `work`, during which Ctrl-C ends the process at once: the system closes its handles, and the driver gives everything back.
+    pub fn ending_the_process<T>(self, what: &'static str, work: impl FnOnce() -> T) -> T {
+        *self.0.at_once() = Some(what);
+        let done = work();
+        *self.0.at_once() = None;
+        done
     }
 
     /// Forgets that it was pressed. Pressing it twice without that ends the process at once.

@@ -48,6 +48,7 @@ mod standing;
 mod status;
 mod stress;
 mod timeline;
+mod words;
 
 pub use client::{Client, Started};
 pub use commands::run;

@@ -70,8 +70,8 @@ impl Client {
         input.node_length = put(&mut input.node, wanted.node);
         input.service_length = put(&mut input.service, wanted.service);
         let buffer = vec![0; size_of::<AddressList>() + room * size_of::<ResolvedAddress>()];
-        let (node, service) = (wanted.node.unwrap_or("this host"), wanted.service.unwrap_or("no service"));
-        self.begin(Ioctl::NameToAddresses, &input, buffer, format!("look {node} ({service}) up"))
+        let asked: Vec<&str> = [wanted.node, wanted.service].into_iter().flatten().collect();
+        self.begin(Ioctl::NameToAddresses, &input, buffer, format!("look {} up", asked.join(" and ")))
     }
 
     /// Asks a namespace provider for the names of an address and its port.

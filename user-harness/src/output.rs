@@ -1,6 +1,6 @@
 //! How a command speaks: events on standard output, for a person or one JSON object per line; all else on standard error.
 
-use crate::{Cause, Error};
+use crate::{Cause, Error, Exit};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
@@ -37,15 +37,25 @@ pub(crate) trait Event: Serialize {
     fn human(&self) -> String;
 }
 
-/// Standard output. Colour goes to terminals only, and not where `NO_COLOR` is set.
+/// Where a command reports: standard output, or standard error where standard output is a connection's. Colour goes to terminals
+/// only, and not where `NO_COLOR` is set.
 pub(crate) struct Output {
     format: Format,
-    stream: anstream::AutoStream<std::io::Stdout>,
+    stream: Box<dyn Write>,
+    name: &'static str,
+    besides: bool,
+    /// How the process ends once nothing can be written any more.
+    broken: Option<Exit>,
 }
 
 impl Output {
     pub fn new(format: Format) -> Self {
-        Self { format, stream: anstream::stdout() }
+        Self { format, stream: Box::new(anstream::stdout()), name: "standard output", besides: false, broken: None }
+    }
+
+    /// Reports on standard error.
+    pub fn besides(format: Format) -> Self {
+        Self { format, stream: Box::new(anstream::stderr()), name: "standard error", besides: true, broken: None }
     }
 
     /// Writes one event for programs only: people read it elsewhere.
@@ -62,20 +72,46 @@ impl Output {
             Format::Human => event.human(),
             Format::Json => serde_json::to_string(event).map_err(|error| Error::host("write JSON", error.into()))?,
         };
-        self.write(&line)
+        self.line(&line)
     }
 
-    /// Writes text that is no event (help, a completion script), whole lines without the last line end.
-    pub fn write(&mut self, text: &str) -> Result<(), Error> {
-        writeln!(self.stream, "{text}").and_then(|()| self.stream.flush()).map_err(|error| match error.kind() {
-            std::io::ErrorKind::BrokenPipe => Error::new("write to standard output", Cause::NobodyReads),
-            _ => Error::host("write to standard output", error),
+    /// Writes text that is no event (help, a completion script), whole lines without the last line end. A program gets it as an
+    /// object, like everything else.
+    pub fn text(&mut self, text: &str) -> Result<(), Error> {
+        match self.format {
+            Format::Human => self.line(text),
+            Format::Json => self.emit(&Text { event: "text", text: &anstream::adapter::strip_str(text).to_string() }),
+        }
+    }
+
+    /// Writes whole lines. That they can't be written is told once.
+    fn line(&mut self, text: &str) -> Result<(), Error> {
+        let what = || format!("write to {}", self.name);
+        if let Some(exit) = self.broken {
+            return Err(Error::new(what(), Cause::Told(exit)));
+        }
+        let written = writeln!(self.stream, "{text}").and_then(|()| self.stream.flush());
+        written.map_err(|error| {
+            let error = match error.kind() {
+                std::io::ErrorKind::BrokenPipe => Error::new(what(), Cause::NobodyReads),
+                _ => Error::host(what(), error),
+            };
+            self.broken = Some(error.exit());
+            error
         })
     }
 
     /// Tells that the command failed: on standard error for a person, and to a program as its own object.
     pub fn fail(&mut self, error: &Error) {
-        report(error);
+        // A program that reads standard error gets objects there, and nothing else.
+        if !self.besides || self.format == Format::Human {
+            report(error);
+        }
+        self.fail_json(error);
+    }
+
+    /// Tells a program that the command failed; people know it already.
+    pub fn fail_json(&mut self, error: &Error) {
         if self.format == Format::Json && !matches!(error.cause(), Cause::NobodyReads | Cause::Told(_)) {
             // The exit code says it too.
             let _ = self.emit(&Failure(error));
@@ -90,6 +126,19 @@ impl Output {
     /// Whether a person looks at a screen that can be drawn over.
     pub fn is_screen(&self) -> bool {
         self.format == Format::Human && std::io::stdout().is_terminal()
+    }
+}
+
+/// The `text` object of `wskctl help json`.
+#[derive(Serialize)]
+struct Text<'a> {
+    event: &'static str,
+    text: &'a str,
+}
+
+impl Event for Text<'_> {
+    fn human(&self) -> String {
+        self.text.to_owned()
     }
 }
 

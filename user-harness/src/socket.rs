@@ -7,6 +7,7 @@ use crate::{
         IoControl, Ioctl, Linger, Listen, OptionValue, ReceivedFrom, SendTo, SetOption, Shutdown, SocketControl,
         SocketHandle, SocketOption, Transfer,
     },
+    words::{control_name, option_name},
 };
 
 use std::sync::{
@@ -229,10 +230,15 @@ impl Socket {
     /// # Errors
     /// `WSAENOPROTOOPT` when the socket has no such option.
     pub fn option(&self, option: SocketOption) -> Result<u32, Error> {
+        self.begin_option(option).call()
+    }
+
+    /// Starts to ask for an option.
+    pub fn begin_option(&self, option: SocketOption) -> Operation<u32> {
         let (level, name) = option.number();
         let input = GetOption { socket: self.handle, level, name };
-        let buffer = vec![0; size_of::<OptionValue>()];
-        self.begin(Ioctl::GetOption, &input, buffer, format!("ask for the option {option:?}")).call()
+        let what = format!("ask for the option {}", option_name(option));
+        self.begin(Ioctl::GetOption, &input, vec![0; size_of::<OptionValue>()], what)
     }
 
     /// Sets an option.
@@ -240,9 +246,14 @@ impl Socket {
     /// # Errors
     /// `WSAENOPROTOOPT` when the socket has no such option, or it can't be set.
     pub fn set_option(&self, option: SocketOption, value: u32) -> Result<(), Error> {
+        self.begin_set_option(option, value).call()
+    }
+
+    /// Starts to set an option.
+    pub fn begin_set_option(&self, option: SocketOption, value: u32) -> Operation<()> {
         let ((level, name), length) = (option.number(), SocketOption::LENGTH);
         let input = SetOption { socket: self.handle, level, name, length, value: value.to_le_bytes() };
-        self.begin(Ioctl::SetOption, &input, Vec::new(), format!("set the option {option:?}")).call()
+        self.begin(Ioctl::SetOption, &input, Vec::new(), format!("set the option {}", option_name(option)))
     }
 
     /// Says what a close does that is not told how: `SO_LINGER`.
@@ -264,9 +275,14 @@ impl Socket {
     /// # Errors
     /// `WSAEOPNOTSUPP` when the socket has none, `WSAENOTCONN`.
     pub fn control(&self, control: SocketControl) -> Result<u32, Error> {
+        self.begin_control(control).call()
+    }
+
+    /// Starts an I/O control.
+    pub fn begin_control(&self, control: SocketControl) -> Operation<u32> {
         let input = IoControl { socket: self.handle, code: control as u32, reserved: 0 };
-        let buffer = vec![0; size_of::<OptionValue>()];
-        self.begin(Ioctl::IoControl, &input, buffer, format!("ask for {control:?}")).call()
+        let what = format!("ask for {}", control_name(control));
+        self.begin(Ioctl::IoControl, &input, vec![0; size_of::<OptionValue>()], what)
     }
 
     /// Closes the socket as its option [`Linger`](SocketOption::Linger) says: unless that was set, abortively, and a connected peer

@@ -32,7 +32,9 @@ pub(crate) const NAMES: &[(u32, &str)] = &[
     (0xC000_003A, "STATUS_OBJECT_PATH_NOT_FOUND"),
     (0xC000_0043, "STATUS_SHARING_VIOLATION"),
     (0xC000_009A, "STATUS_INSUFFICIENT_RESOURCES"),
+    (0xC000_00A3, "STATUS_DEVICE_NOT_READY"),
     (0xC000_00B5, "STATUS_IO_TIMEOUT"),
+    (0xC000_00B6, "STATUS_FILE_FORCED_CLOSED"),
     (0xC000_00BB, "STATUS_NOT_SUPPORTED"),
     (0xC000_00BE, "STATUS_BAD_NETWORK_PATH"),
     (0xC000_011F, "STATUS_TOO_MANY_OPENED_FILES"),
@@ -48,11 +50,13 @@ pub(crate) const NAMES: &[(u32, &str)] = &[
     (0xC000_020A, "STATUS_ADDRESS_ALREADY_EXISTS"),
     (0xC000_020C, "STATUS_CONNECTION_DISCONNECTED"),
     (0xC000_020D, "STATUS_CONNECTION_RESET"),
+    (0xC000_0225, "STATUS_NOT_FOUND"),
     (0xC000_0236, "STATUS_CONNECTION_REFUSED"),
     (0xC000_0237, "STATUS_GRACEFUL_DISCONNECT"),
     (0xC000_023B, "STATUS_CONNECTION_ACTIVE"),
     (0xC000_023C, "STATUS_NETWORK_UNREACHABLE"),
     (0xC000_023D, "STATUS_HOST_UNREACHABLE"),
+    (0xC000_023F, "STATUS_PORT_UNREACHABLE"),
     (0xC000_0241, "STATUS_CONNECTION_ABORTED"),
     (0xC000_0272, "STATUS_NO_MATCH"),
 ];
@@ -103,6 +107,9 @@ mod tests {
         for &error in WsaError::ALL {
             let customer = error.status().cast_unsigned() >> 29 & 1 == 1;
             assert_eq!(status_name(error.status()).is_some(), !customer, "{}", error.name());
+        }
+        for status in (0xC000_0000..0xC000_1000_u32).map(u32::cast_signed) {
+            assert!(WsaError::from_status(status).is_none() || status_name(status).is_some(), "{status:#X}");
         }
     }
 

@@ -59,6 +59,10 @@ fn help_is_as_the_golden_files_show_it() {
     golden("connect.txt", &["connect", "--help"]);
     golden("listen.txt", &["listen", "--help"]);
     golden("echo.txt", &["echo", "--help"]);
+    golden("resolve.txt", &["resolve", "--help"]);
+    golden("start.txt", &["start", "--help"]);
+    golden("stop.txt", &["stop", "--help"]);
+    golden("uninstall.txt", &["uninstall", "--help"]);
 }
 
 #[test]

@@ -5,9 +5,10 @@ use contract::{PATIENCE, eventually, traffic::unused_address};
 use std::{
     env,
     io::{BufRead, BufReader, Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::{Child, Command, Output, Stdio},
     thread,
+    time::Duration,
 };
 use wskctl::peer::host_address;
 
@@ -55,6 +56,20 @@ fn listening(command: &str, more: &[&str]) -> (Child, SocketAddr, BufReader<Box<
     events.read_line(&mut line).expect("an event");
     assert!(line.contains("listening"), "{line}");
     (child, address, events)
+}
+
+/// A peer program's socket for datagrams.
+fn datagrams() -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+fn objects(bytes: &[u8]) -> Vec<serde_json::Value> {
+    text(bytes)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+        .collect()
 }
 
 fn interrupt(child: &Child) {
@@ -135,6 +150,121 @@ fn a_refused_connection_says_what_failed_and_what_to_try() {
 }
 
 #[test]
+fn of_a_names_addresses_the_one_that_answers_is_taken() {
+    // The lab's localhost is ::1 first, where nothing listens.
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port().to_string();
+    let peer = thread::spawn(move || {
+        let mut all = String::new();
+        server.accept().unwrap().0.read_to_string(&mut all).unwrap();
+        all
+    });
+    let output = run(&["connect", "-v", "localhost", &port], b"by name");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains(&format!("connected to 127.0.0.1:{port}")));
+    assert_eq!(peer.join().unwrap(), "by name");
+    let output = run(&["connect", "-6", "localhost", &port], b"");
+    assert!(output.status.code() == Some(1) && text(&output.stderr).contains("connect to [::1]:"));
+}
+
+#[test]
+fn where_standard_output_is_the_connections_objects_and_errors_go_to_standard_error() {
+    let port = wskctl::peer::free_port().unwrap().to_string();
+    let output = run(&["--format", "json", "connect", "127.0.0.1", &port], b"");
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), String::new()));
+    let told = objects(&output.stderr);
+    assert_eq!((&told[0]["event"], &told[0]["winsock"], told.len()), (&"error".into(), &10061.into(), 1));
+}
+
+#[test]
+fn a_time_in_which_nothing_comes_ends_a_wait_for_a_peer_and_an_idle_connection() {
+    let output = run(&["listen", "--wait", "0.1", "127.0.0.1", "0"], b"");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("accept: nothing came within 0.1 s"), "{}", text(&output.stderr));
+
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port().to_string();
+    let output = run(&["connect", "--wait", "0.1", "127.0.0.1", &port], b"said");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let mut said = [0; 4];
+    server.accept().unwrap().0.read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"said");
+}
+
+#[test]
+fn connect_sends_datagrams_and_writes_those_that_come_back() {
+    let peer = datagrams();
+    let port = peer.local_addr().unwrap().port().to_string();
+    let answering = thread::spawn(move || {
+        let mut data = [0; 2000];
+        let mut got = Vec::new();
+        while got.len() < 3000 {
+            let (length, from) = peer.recv_from(&mut data).unwrap();
+            got.extend_from_slice(&data[..length]);
+            peer.send_to(b".", from).unwrap();
+        }
+        got
+    });
+    let data = pattern(3000);
+    let output = run(&["connect", "-u", "--wait", "0.5", "-v", "127.0.0.1", &port], &data);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(answering.join().unwrap() == data, "each datagram arrives whole");
+    assert_eq!(text(&output.stdout), "...", "of 1400, 1400 and 200 bytes");
+    assert!(text(&output.stderr).contains("ended: 3000 bytes sent, 3 received"));
+}
+
+#[test]
+fn listen_takes_datagrams_of_the_first_that_sends_one_and_keeps_open_for_all() {
+    for (more, heard) in [(&["-u"][..], "one"), (&["-u", "--keep-open"], "onetwo")] {
+        let (mut child, address, _events) = listening("listen", more);
+        child.stdin.take().unwrap().write_all(b"hello").unwrap();
+        let (first, second) = (datagrams(), datagrams());
+        first.send_to(b"one", address).unwrap();
+        let mut data = [0; 16];
+        let (length, from) = first.recv_from(&mut data).unwrap();
+        assert_eq!((&data[..length], from), (&b"hello"[..], address), "the input goes to whoever sent");
+        second.send_to(b"two", address).unwrap();
+        thread::sleep(Duration::from_millis(100));
+        interrupt(&child);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130));
+        assert_eq!(text(&output.stdout), heard, "{more:?}");
+    }
+}
+
+#[test]
+fn echo_sends_datagrams_back_to_where_they_came_from() {
+    let (child, address, mut events) = listening("echo", &["-u", "--datagrams", "40"]);
+    let peers = [datagrams(), datagrams()];
+    for round in 0..20_u8 {
+        for (number, peer) in (0..).zip(&peers) {
+            peer.send_to(&[round, number], address).unwrap();
+            let mut data = [0; 16];
+            let length = peer.recv(&mut data).unwrap();
+            assert_eq!(&data[..length], [round, number]);
+        }
+    }
+    let mut rest = String::new();
+    events.read_to_string(&mut rest).unwrap();
+    let summary: serde_json::Value = serde_json::from_str(rest.lines().last().unwrap()).unwrap();
+    assert_eq!((&summary["datagrams"], &summary["bytes"]), (&40.into(), &80.into()));
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(0));
+}
+
+#[test]
+fn resolve_tells_the_addresses_of_a_name_and_the_name_of_an_address() {
+    let output = run(&["resolve", "localhost", "http"], b"");
+    assert_eq!(text(&output.stdout), "::1  port 80\n127.0.0.1  port 80\n");
+    let told = objects(&run(&["--format", "json", "resolve", "-4", "localhost"], b"").stdout);
+    assert_eq!(told, [serde_json::json!({"event": "address", "address": "127.0.0.1", "port": 0, "protocol": "tcp"})]);
+    assert_eq!(text(&run(&["resolve", "127.0.0.1", "80"], b"").stdout), "127.0.0.1  localhost  http\n");
+    let output = run(&["resolve", "no-such-host"], b"");
+    assert_eq!(output.status.code(), Some(1));
+    let told = text(&output.stderr);
+    assert!(told.contains("look no-such-host up: WSAHOST_NOT_FOUND (11001)") && told.contains("try: "), "{told}");
+}
+
+#[test]
 fn echo_serves_many_at_a_time_and_ends_well_at_ctrl_c() {
     let (child, address, mut events) = listening("echo", &[]);
     let clients: Vec<_> = (0..8_usize).map(|_| TcpStream::connect(address).unwrap()).collect();
@@ -194,10 +324,91 @@ fn a_shell_script_does_its_lines_and_fails_for_those_that_fail() {
 }
 
 #[test]
+fn the_shell_makes_every_kind_of_request() {
+    let (one, two) = (host_address(unused_address()), datagrams().local_addr().unwrap());
+    let script = format!(
+        "startup namespace\nresolve localhost 80\nnames 127.0.0.1:80\nstartup application 1.1\nsocket listen\nlisten {one}\n\
+         events s1 accept &\nsocket\nconnect {one}\nwait 1\naccept s1\noption s2 TCP_NODELAY on\noption s2 TCP_NODELAY\noption s2 SO_LINGER 5\n\
+         option s2 so_linger\nsend s2 \"a\\r\\n\"\nevents s3 read\ncontrol s3 fionread\nrecv s3\nrecv s3 &\npending\ncancel blocking\nwait 2\n\
+         address s2 peer\nclose s2 gracefully\nrecv s3\nsocket datagram\nbind {two}\nsendto {two} \"to myself\"\nrecvfrom\n\
+         recvfrom 4 &\nsendto {two} \"to myself\"\nwait 3\nsockets\nledger\ncleanup\nsockets\ncleanup namespace\n"
+    );
+    let output = run(&["shell"], script.as_bytes());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let told = text(&output.stdout);
+    let mut rest = told.as_str();
+    for part in [
+        "[::1]:80, 127.0.0.1:80\n",
+        "localhost http\n",
+        "version 1.1",
+        "[1] wait for events: accept\n",
+        "s3: accepted",
+        "\n1\n",
+        "\n5 s\n",
+        "3 bytes\nread\n3\n3 bytes \"a\\r\\n\"\n",
+        "receive on 0x",
+        "(WSAEINTR, 10004)",
+        &format!("{one}\n"),
+        "the peer's end\n",
+        &format!("9 bytes \"to myself\" from {two}\n"),
+        &format!("4 bytes \"to m\", cut off from {two}\n"),
+        "s4   datagram socket of application\n",
+        "registered as a WSK client",
+    ] {
+        let at = rest.find(part).unwrap_or_else(|| panic!("`{part}` is missing, or in another place, in\n{told}"));
+        rest = &rest[at + part.len()..];
+    }
+    assert!(rest.ends_with("ok\nok\n"), "sockets went with their provider: {rest}");
+}
+
+#[test]
+fn ctrl_c_ends_a_shell_that_waits_for_lines() {
+    let mut child = wskctl().arg("shell").spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    child.stdin.as_mut().unwrap().write_all(b"startup application\n").unwrap();
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    thread::sleep(Duration::from_millis(100));
+    interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert!(text(&output.stderr).contains("the shell: Ctrl-C ended it"));
+}
+
+#[test]
+fn at_a_terminal_lines_are_kept_for_the_next_shell() {
+    let history = env::temp_dir().join(format!("wskctl-history-{}", std::process::id()));
+    let session = || {
+        let mut command = Command::new(env::var_os("WSKCTL").expect("WSKCTL names no wskctl"));
+        command.args(["--backend", "lab", "shell"]).env("TERM", "xterm").env("WSKCTL_HISTORY", &history);
+        let patience = u64::try_from(PATIENCE.as_millis()).unwrap() * 3;
+        let mut session = rexpect::session::spawn_command(command, Some(patience)).unwrap();
+        session.exp_string("wskctl> ").unwrap();
+        session
+    };
+    let mut first = session();
+    first.send_line("startup application").unwrap();
+    first.exp_string("version 2.2").unwrap();
+    first.exp_string("wskctl> ").unwrap();
+    first.send_control('d').unwrap();
+    first.exp_eof().unwrap();
+    let mut second = session();
+    // The key for the line before.
+    second.send_control('p').unwrap();
+    second.exp_string("startup application").unwrap();
+    second.send_line("").unwrap();
+    second.exp_string("version 2.2").unwrap();
+    second.exp_string("wskctl> ").unwrap();
+    second.send_control('d').unwrap();
+    second.exp_eof().unwrap();
+    std::fs::remove_file(&history).unwrap();
+}
+
+#[test]
 fn at_a_terminal_the_shell_prompts_completes_cancels_at_ctrl_c_and_leaves_at_ctrl_d() {
     let patience = u64::try_from(PATIENCE.as_millis()).unwrap() * 3;
     let mut command = Command::new(env::var_os("WSKCTL").expect("WSKCTL names no wskctl"));
-    command.args(["--backend", "lab", "shell"]).env("TERM", "xterm");
+    command.args(["--backend", "lab", "shell"]).env("TERM", "xterm").env("WSKCTL_HISTORY", "");
     let mut session = rexpect::session::spawn_command(command, Some(patience)).unwrap();
     session.exp_string("wskctl> ").unwrap();
     session.send("start\tapp\t2.2\n").unwrap();

@@ -51,14 +51,22 @@ scenarios! {
     accept_during_cleanup
     application_cuts
     before_startup
+    blocking_calls_of_1_1
     cancel_one
+    datagrams
+    events
     graceful_close_under_transport
     half_close
     ipv6
     last_cleanup_with_requests_pending
+    names
+    namespace_counts
+    options
     process_death
+    providers_apart
     reset_seen_by_peer
     restart
+    san
     two_clients
     version_refusal
 }

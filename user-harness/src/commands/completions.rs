@@ -15,7 +15,7 @@ pub(crate) struct Arguments {
 pub(super) fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Error> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut Wskctl::command(), "wskctl", &mut script);
-    output.write(String::from_utf8_lossy(&script).trim_end())
+    output.text(String::from_utf8_lossy(&script).trim_end())
 }
 
 /// One page for the command and every command under it.
@@ -34,7 +34,7 @@ pub(super) fn manual(output: &mut Output) -> Result<(), Error> {
     }
     man.render_extra_section(&mut page).map_err(failed)?;
     man.render_version_section(&mut page).map_err(failed)?;
-    output.write(String::from_utf8_lossy(&page).trim_end())
+    output.text(String::from_utf8_lossy(&page).trim_end())
 }
 
 /// A section with the command's own help, as the screen shows it.

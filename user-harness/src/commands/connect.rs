@@ -1,144 +1,162 @@
 //! `wskctl connect` and `wskctl listen`: standard input and output through a kernel socket.
 
 use super::{
-    pump::{Moved, Pump, Source},
-    session::{PROVIDER, Session, any_like, resolve, with_session},
+    datagrams::{self, Datagrams, Peer},
+    place::{Family, Over, Port, addresses, any_like},
+    pump::{self, Moved, Pump},
+    session::{PROVIDER, Session, with_session},
+    standard::{Standard, Told},
 };
 use crate::{
-    Accepted, Cause, Error, Operation, Reply, Socket,
-    abi::{Address, Role},
+    Accepted, Cause, Error, Socket,
+    abi::{Address, Role, WsaError},
     backend::Choice,
-    inbox::{Inbox, Wake},
-    output::{Event, Format, Output},
+    output::Output,
 };
 use clap::Args;
-use serde::Serialize;
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 #[derive(Args)]
 pub(crate) struct Connect {
     /// A name or an address
     #[arg(value_name = "HOST")]
     host: String,
-    /// The port
+    /// The port, or a service's name
     #[arg(value_name = "PORT")]
-    port: u16,
-    /// IPv6 only
-    #[arg(short = '6', long)]
-    ipv6: bool,
-    /// Tells on standard error who is connected and how much was moved
-    #[arg(short, long)]
-    verbose: bool,
+    port: Port,
+    #[command(flatten)]
+    way: Way,
 }
 
 #[derive(Args)]
 pub(crate) struct Listen {
-    /// A local address, if not every one, and the port
-    #[arg(value_names = ["ADDRESS", "PORT"], num_args = 1..=2, required = true)]
-    place: Vec<String>,
-    /// IPv6 where no address is given
-    #[arg(short = '6', long)]
-    ipv6: bool,
-    /// Goes on with the next connection when one has ended, until Ctrl-C
+    /// A local address, if not every one
+    #[arg(value_name = "ADDRESS")]
+    address: Option<String>,
+    /// The port, or a service's name; 0 lets the stack choose
+    #[arg(value_name = "PORT", required = true)]
+    port: Port,
+    /// Goes on with the next peer when one has ended, until Ctrl-C
     #[arg(short, long)]
     keep_open: bool,
+    #[command(flatten)]
+    way: Way,
+}
+
+/// What both have in common.
+#[derive(Args)]
+struct Way {
+    #[command(flatten)]
+    family: Family,
+    /// Datagrams (UDP) instead of a connection (TCP)
+    #[arg(short, long)]
+    udp: bool,
+    /// Ends when for so many seconds nothing came and nothing went
+    #[arg(short, long, value_name = "SECONDS", value_parser = super::seconds)]
+    wait: Option<Duration>,
     /// Tells on standard error who is connected and how much was moved
     #[arg(short, long)]
     verbose: bool,
 }
 
-/// What is told of a connection: on standard error, because standard output is the connection's.
-#[derive(Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-enum Told {
-    Listening { address: String },
-    Connected { address: String },
-    Ended { sent: u64, received: u64 },
-}
+impl Way {
+    fn over(&self) -> Over {
+        Over::of(self.udp)
+    }
 
-impl Event for Told {
-    fn human(&self) -> String {
-        match self {
-            Self::Listening { address } => format!("listening on {address}"),
-            Self::Connected { address } => format!("connected to {address}"),
-            Self::Ended { sent, received } => format!("ended: {sent} bytes sent, {received} received"),
-        }
+    fn standard<'a>(&self, session: &Session, output: &'a mut Output) -> Standard<'a> {
+        let chunk = if self.udp { datagrams::CHUNK } else { pump::CHUNK };
+        Standard::new(&session.inbox, chunk, self.wait, self.verbose, output)
     }
 }
 
-/// Tells people who asked for it, and programs.
-struct Teller {
-    format: Format,
-    verbose: bool,
-}
-
-impl Teller {
-    fn tell(&self, told: &Told) {
-        match self.format {
-            Format::Human if self.verbose => anstream::eprintln!("wskctl: {}", told.human()),
-            Format::Human => {}
-            Format::Json => eprintln!("{}", serde_json::to_string(told).unwrap_or_default()),
-        }
-    }
-}
-
-pub(super) fn connect(choice: &Choice, arguments: &Connect, output: &Output) -> Result<(), Error> {
-    let teller = Teller { format: output.format(), verbose: arguments.verbose };
-    let address = resolve(&arguments.host, arguments.port, arguments.ipv6)?;
-    with_session(choice, |session, inbox| {
-        let socket = session.client.socket_of(PROVIDER, Address::from(address).family, Role::Connection)?;
-        socket.bind(any_like(address))?;
-        let mut source = Source::standard(inbox);
-        finish(session, inbox, &mut source, socket.begin_connect(address.into()))?;
-        teller.tell(&Told::Connected { address: address.to_string() });
-        let moved = carry(session, inbox, &socket, &mut source)?;
-        teller.tell(&moved.into());
-        Ok(())
+pub(super) fn connect(choice: &Choice, arguments: &Connect, output: &mut Output) -> Result<(), Error> {
+    let Connect { host, port, way } = arguments;
+    with_session(choice, |session| {
+        let addresses = addresses(session, Some(host), port, way.family, way.over())?;
+        let (socket, address) = first_that_answers(session, &addresses, way)?;
+        let mut standard = way.standard(session, output);
+        standard.tell(&Told::Connected { address: format!("{address:?}") })?;
+        let moved = if way.udp {
+            closing(&socket, Datagrams::run(session, &socket, &mut standard, Peer::Known(address)))?
+        } else {
+            closing(&socket, Pump::run(session, &socket, &mut standard))?
+        };
+        standard.tell(&moved.into())
     })
 }
 
-pub(super) fn listen(choice: &Choice, arguments: &Listen, output: &Output) -> Result<(), Error> {
-    let teller = Teller { format: output.format(), verbose: arguments.verbose };
-    let address = place(&arguments.place, arguments.ipv6)?;
-    with_session(choice, |session, inbox| {
-        let (listener, address) = listener(session, address)?;
-        teller.tell(&Told::Listening { address: format!("{address:?}") });
-        let mut source = Source::standard(inbox);
+/// A socket that is connected to the first of these addresses that takes it.
+fn first_that_answers(session: &mut Session, addresses: &[Address], way: &Way) -> Result<(Socket, Address), Error> {
+    let mut failed = Error::status("connect", WsaError::NoData.status());
+    for &address in addresses {
+        match connected(session, address, way) {
+            Ok(socket) => return Ok((socket, address)),
+            Err(error) if matches!(error.cause(), Cause::Interrupted) => return Err(error),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
+fn connected(session: &mut Session, address: Address, way: &Way) -> Result<Socket, Error> {
+    let socket = session.client.socket_of(PROVIDER, address.family, way.over().role())?;
+    let connect = socket.bind(any_like(address)).map(|()| socket.begin_connect(address));
+    match connect.and_then(|connect| session.finish(connect, way.wait)) {
+        Ok(()) => Ok(socket),
+        Err(error) => {
+            socket.close()?;
+            Err(error)
+        }
+    }
+}
+
+pub(super) fn listen(choice: &Choice, arguments: &Listen, output: &mut Output) -> Result<(), Error> {
+    let Listen { address, port, keep_open, way } = arguments;
+    with_session(choice, |session| {
+        let (listener, address) = listener(session, address.as_deref(), port, way.family, way.over())?;
+        let mut standard = way.standard(session, output);
+        standard.tell(&Told::Listening { address: format!("{address:?}") })?;
+        if way.udp {
+            let peer = if *keep_open { Peer::Last(None) } else { Peer::First };
+            let moved = Datagrams::run(session, &listener, &mut standard, peer)?;
+            return standard.tell(&moved.into());
+        }
         loop {
-            let Accepted { socket, remote, .. } = finish(session, inbox, &mut source, listener.begin_accept())?;
-            teller.tell(&Told::Connected { address: format!("{remote:?}") });
-            match carry(session, inbox, &socket, &mut source) {
-                Ok(moved) => teller.tell(&moved.into()),
+            let Accepted { socket, remote, .. } = session.finish(listener.begin_accept(), way.wait)?;
+            standard.tell(&Told::Connected { address: format!("{remote:?}") })?;
+            match closing(&socket, Pump::run(session, &socket, &mut standard)) {
+                Ok(moved) => standard.tell(&moved.into())?,
                 // One connection's failure is not the next one's.
-                Err(error) if arguments.keep_open && error.ntstatus().is_some() => crate::output::report(&error),
+                Err(error) if *keep_open && error.ntstatus().is_some() => standard.fail(&error),
                 Err(error) => return Err(error),
             }
-            if !arguments.keep_open {
+            if !keep_open {
                 return Ok(());
             }
         }
     })
 }
 
-/// `[ADDRESS] PORT`
-pub(super) fn place(words: &[String], v6: bool) -> Result<SocketAddr, Error> {
-    let wrong = |why: String| Error::new("understand where to listen", Cause::Usage(why));
-    let (host, port) = match words {
-        [host, port] => (host.as_str(), port),
-        [port] => (if v6 { "::" } else { "0.0.0.0" }, port),
-        _ => return Err(wrong("give a port, or an address and a port".into())),
-    };
-    let port = port.parse().map_err(|_| wrong(format!("`{port}` is no port")))?;
-    resolve(host, port, v6)
-}
-
-/// A kernel socket that listens there.
-pub(super) fn listener(session: &Session, address: SocketAddr) -> Result<(Socket, Address), Error> {
-    let socket = session.client.socket_of(PROVIDER, Address::from(address).family, Role::Listen)?;
-    socket.bind(address.into())?;
-    socket.listen(16)?;
+/// A kernel socket that listens there, or is bound there for datagrams; and the address that it has.
+pub(super) fn listener(
+    session: &mut Session,
+    host: Option<&str>,
+    port: &Port,
+    family: Family,
+    over: Over,
+) -> Result<(Socket, Address), Error> {
+    let address = *addresses(session, host, port, family, over)?
+        .first()
+        .ok_or_else(|| Error::status("find where to listen", WsaError::NoData.status()))?;
+    let role = if over == Over::Stream { Role::Listen } else { Role::Datagram };
+    let socket = session.client.socket_of(PROVIDER, address.family, role)?;
+    socket.bind(address)?;
+    if role == Role::Listen {
+        socket.listen(16)?;
+    }
     // Stock Wine's WSK does not tell which port it chose.
-    let address = socket.local_address().unwrap_or_else(|_| address.into());
+    let address = socket.local_address().unwrap_or(address);
     Ok((socket, address))
 }
 
@@ -148,29 +166,8 @@ impl From<Moved> for Told {
     }
 }
 
-/// Waits for an operation, as long as it takes; Ctrl-C cancels it.
-fn finish<R: Reply>(
-    session: &Session,
-    inbox: &mut Inbox,
-    source: &mut Source,
-    mut operation: Operation<R>,
-) -> Result<R, Error> {
-    let number = inbox.watch(&mut operation);
-    loop {
-        match inbox.wait(&session.backend)? {
-            Wake::Ended(ended) if ended == number => return operation.wait(Duration::ZERO),
-            Wake::Interrupt => return Err(Error::new(operation.what(), Cause::Interrupted)),
-            // What an earlier connection left behind.
-            Wake::Ended(_) => {}
-            Wake::Input(data) => source.take(data),
-            Wake::InputEnd(error) => source.end(error)?,
-        }
-    }
-}
-
-/// Carries one connection, and closes its socket.
-fn carry(session: &Session, inbox: &mut Inbox, socket: &Socket, source: &mut Source) -> Result<Moved, Error> {
-    let moved = Pump::run(&session.backend, inbox, socket, source);
+/// Closes the socket, however its work ended.
+fn closing(socket: &Socket, moved: Result<Moved, Error>) -> Result<Moved, Error> {
     let closed = socket.close();
     let moved = moved?;
     closed.map(|()| moved)

@@ -1,7 +1,10 @@
-//! `wskctl echo`: a server in the kernel that sends back what it gets, on many connections at a time.
+//! `wskctl echo`: a server in the kernel that sends back what it gets, on many connections at a time, or in datagrams.
+
+mod datagrams;
 
 use super::{
-    connect::{listener, place},
+    connect::listener,
+    place::{Family, Over, Port},
     pump::CHUNK,
     session::{Session, with_session},
 };
@@ -9,8 +12,8 @@ use crate::{
     Accepted, Error, Operation, Sent, Socket,
     abi::{Shutdown, WsaError},
     backend::Choice,
-    inbox::{Inbox, Wake},
-    output::{Event, Output},
+    inbox::Wake,
+    output::{Event, Output, counted},
 };
 use clap::Args;
 use serde::Serialize;
@@ -18,15 +21,23 @@ use std::{collections::HashMap, time::Duration};
 
 #[derive(Args)]
 pub(crate) struct Echo {
-    /// A local address, if not every one, and the port
-    #[arg(value_names = ["ADDRESS", "PORT"], num_args = 1..=2, required = true)]
-    place: Vec<String>,
-    /// IPv6 where no address is given
-    #[arg(short = '6', long)]
-    ipv6: bool,
+    /// A local address, if not every one
+    #[arg(value_name = "ADDRESS")]
+    address: Option<String>,
+    /// The port, or a service's name; 0 lets the stack choose
+    #[arg(value_name = "PORT", required = true)]
+    port: Port,
+    #[command(flatten)]
+    family: Family,
+    /// Datagrams (UDP) instead of connections (TCP)
+    #[arg(short, long)]
+    udp: bool,
     /// Ends after so many connections
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "udp", value_parser = clap::value_parser!(u64).range(1..))]
     connections: Option<u64>,
+    /// Ends after so many datagrams
+    #[arg(long, value_name = "N", requires = "udp", value_parser = clap::value_parser!(u64).range(1..))]
+    datagrams: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -35,7 +46,8 @@ enum Told {
     Listening { address: String },
     Connected { connection: u64, address: String },
     Ended { connection: u64, bytes: u64, error: Option<String> },
-    Summary { connections: u64, bytes: u64 },
+    Datagram { address: String, bytes: usize },
+    Summary { connections: u64, datagrams: u64, bytes: u64 },
 }
 
 impl Event for Told {
@@ -47,7 +59,11 @@ impl Event for Told {
             Self::Ended { connection, bytes, error: Some(error) } => {
                 format!("{connection:4}  ended, {bytes} bytes: {error}")
             }
-            Self::Summary { connections, bytes } => format!("{connections} connections, {bytes} bytes"),
+            Self::Datagram { address, bytes } => format!("{address}  {bytes} bytes"),
+            Self::Summary { connections, datagrams: 0, bytes } => {
+                format!("{}, {bytes} bytes", counted(*connections, "connection"))
+            }
+            Self::Summary { datagrams, bytes, .. } => format!("{}, {bytes} bytes", counted(*datagrams, "datagram")),
         }
     }
 }
@@ -67,8 +83,7 @@ struct Connection {
 }
 
 struct Server<'a> {
-    session: &'a Session,
-    inbox: &'a mut Inbox,
+    session: &'a mut Session,
     output: &'a mut Output,
     listener: Socket,
     pending: HashMap<u64, Pending>,
@@ -78,15 +93,19 @@ struct Server<'a> {
 }
 
 pub(super) fn run(choice: &Choice, arguments: &Echo, output: &mut Output) -> Result<(), Error> {
-    let address = place(&arguments.place, arguments.ipv6)?;
-    with_session(choice, |session, inbox| {
-        let (listener, address) = listener(session, address)?;
+    let Echo { address, port, family, .. } = arguments;
+    let over = Over::of(arguments.udp);
+    with_session(choice, |session| {
+        let (listener, address) = listener(session, address.as_deref(), port, *family, over)?;
         output.emit(&Told::Listening { address: format!("{address:?}") })?;
+        if arguments.udp {
+            return datagrams::serve(session, &listener, arguments.datagrams.unwrap_or(u64::MAX), output);
+        }
         let (pending, accepted, ended, bytes) = (HashMap::new(), 0, 0, 0);
-        let mut server = Server { session, inbox, output, listener, pending, accepted, ended, bytes };
+        let mut server = Server { session, output, listener, pending, accepted, ended, bytes };
         server.serve(arguments.connections.unwrap_or(u64::MAX))?;
         let Server { accepted: connections, bytes, .. } = server;
-        output.emit(&Told::Summary { connections, bytes })
+        output.emit(&Told::Summary { connections, datagrams: 0, bytes })
     })
 }
 
@@ -95,7 +114,7 @@ impl Server<'_> {
     fn serve(&mut self, connections: u64) -> Result<(), Error> {
         self.accept(connections);
         while self.ended < connections {
-            match self.inbox.wait(&self.session.backend)? {
+            match self.session.inbox.wait(&self.session.backend)? {
                 Wake::Interrupt => return Ok(()),
                 Wake::Ended(number) => match self.pending.remove(&number) {
                     Some(Pending::Accept(mut accept)) => {
@@ -135,27 +154,27 @@ impl Server<'_> {
     fn accept(&mut self, connections: u64) {
         if self.accepted < connections {
             let mut accept = self.listener.begin_accept();
-            let number = self.inbox.watch(&mut accept);
+            let number = self.session.inbox.watch(&mut accept);
             self.pending.insert(number, Pending::Accept(accept));
         }
     }
 
     fn receive(&mut self, connection: Connection) {
         let mut receive = connection.socket.begin_receive(CHUNK);
-        let number = self.inbox.watch(&mut receive);
+        let number = self.session.inbox.watch(&mut receive);
         self.pending.insert(number, Pending::Receive(connection, receive));
     }
 
     fn send(&mut self, connection: Connection, data: Vec<u8>) {
         let mut send = connection.socket.begin_send(data);
-        let number = self.inbox.watch(&mut send);
+        let number = self.session.inbox.watch(&mut send);
         self.pending.insert(number, Pending::Send(connection, send));
     }
 
     /// The peer sends no more, and has got everything: nor does this end.
     fn shut_down(&mut self, connection: Connection) {
         let mut shutdown = connection.socket.begin_shutdown(Shutdown::SEND);
-        let number = self.inbox.watch(&mut shutdown);
+        let number = self.session.inbox.watch(&mut shutdown);
         self.pending.insert(number, Pending::Shutdown(connection, shutdown));
     }
 

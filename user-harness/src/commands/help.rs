@@ -15,13 +15,13 @@ pub(super) fn run(arguments: &Arguments, output: &mut Output) -> Result<(), Erro
     let mut command = Wskctl::command();
     command.build();
     let Some(topic) = &arguments.topic else {
-        return output.write(command.render_help().ansi().to_string().trim_end());
+        return output.text(command.render_help().ansi().to_string().trim_end());
     };
     if let Some((_, text)) = TOPICS.iter().find(|(name, _)| name == topic) {
-        return output.write(text.trim_end());
+        return output.text(text.trim_end());
     }
     if let Some(subcommand) = command.find_subcommand_mut(topic) {
-        return output.write(subcommand.render_help().ansi().to_string().trim_end());
+        return output.text(subcommand.render_help().ansi().to_string().trim_end());
     }
     let names = command.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name);
     let topics: Vec<_> = names.chain(TOPICS.iter().map(|(name, _)| *name)).collect();

@@ -1,11 +1,14 @@
 //! `wskctl shell`: one handle held, requests typed. At a terminal with history and completion; otherwise the lines of standard input.
 
+mod control;
 mod jobs;
 mod lines;
+mod requests;
 mod words;
 
 use crate::{
     Cause, Client, Error, Exit, Operation, Reply,
+    abi::Provider,
     backend::{Backend, Choice},
     inbox::{Inbox, Wake},
     interrupt::Interrupt,
@@ -13,7 +16,7 @@ use crate::{
     status_name,
 };
 use jobs::{Done, Job, Then};
-use lines::Lines;
+use lines::{Lines, Words};
 use serde::Serialize;
 use std::{collections::BTreeMap, time::Duration};
 
@@ -36,8 +39,6 @@ enum Told {
     Job { job: u32, what: String, state: &'static str },
     /// A socket that there is.
     Socket { socket: String, about: String },
-    /// Help, and what else has no figures.
-    Text { text: String },
 }
 
 impl Event for Told {
@@ -47,7 +48,6 @@ impl Event for Told {
             Self::Answer { outcome, .. } => outcome.clone(),
             Self::Job { job, what, state } => format!("[{job}] {what}: {state}"),
             Self::Socket { socket, about } => format!("{socket:<4} {about}"),
-            Self::Text { text } => text.clone(),
         }
     }
 }
@@ -55,6 +55,8 @@ impl Event for Told {
 /// A socket, by the name that the shell gave it.
 struct Named {
     socket: crate::Socket,
+    provider: Provider,
+    family: u16,
     bound: bool,
     about: String,
 }
@@ -107,9 +109,12 @@ impl Shell<'_> {
         let mut lines = Lines::open()?;
         let mut exit = Exit::Success;
         if lines.at_a_terminal() {
-            self.say("`help` tells what can be typed; Ctrl-C cancels what is waited for, Ctrl-D leaves".into())?;
+            self.output.text("`help` tells what can be typed; Ctrl-C cancels what is waited for, Ctrl-D leaves")?;
         }
-        while let Some(line) = lines.next(self.names())? {
+        loop {
+            let words = self.words();
+            // While a line is typed at a terminal, Ctrl-C is a key, and gives the line up.
+            let Some(line) = self.interrupt.ending_the_process("the shell", || lines.next(words))? else { break };
             self.interrupt.reset();
             match self.line(&line) {
                 Ok(()) => {}
@@ -135,13 +140,10 @@ impl Shell<'_> {
         matches!(error.cause(), Cause::NobodyReads) || !self.backend.is_alive()
     }
 
-    /// Names that can be typed as words.
-    fn names(&self) -> Vec<String> {
-        self.sockets.keys().map(|number| format!("s{number}")).collect()
-    }
-
-    fn say(&mut self, text: String) -> Result<(), Error> {
-        self.output.emit(&Told::Text { text })
+    /// What can be completed.
+    fn words(&self) -> Words {
+        let sockets = self.sockets.keys().map(|number| format!("s{number}")).collect();
+        Words { sockets, jobs: self.jobs.keys().map(u32::to_string).collect() }
     }
 
     /// Waits for a request, or leaves it to the background.
@@ -177,12 +179,15 @@ impl Shell<'_> {
     fn conclude(&mut self, mut job: Job, number: Option<u32>) -> Result<(), Error> {
         let what = job.operation.what().to_owned();
         let completion = job.operation.completion(Duration::ZERO)?;
-        if completion.status < 0 {
+        if !job.then.is_answer(completion.status) {
             let what = number.map_or_else(|| what.clone(), |number| format!("[{number}] {what}"));
             return Err(Error::status(what, completion.status));
         }
-        let Done { outcome, socket, bytes } =
+        let Done { outcome, socket, bytes, released } =
             job.then.conclude(&self.client, completion).map_err(|cause| Error::new(&*what, cause))?;
+        if let Some(provider) = released {
+            self.forget_if_torn_down(provider)?;
+        }
         let socket = socket.map(|named| self.name(named));
         let outcome = match (&socket, outcome.as_str()) {
             (Some(socket), "") => socket.clone(),
@@ -191,6 +196,14 @@ impl Shell<'_> {
             (None, outcome) => outcome.to_owned(),
         };
         self.output.emit(&Told::Answer { job: number, what, outcome, socket, bytes })
+    }
+
+    /// Sockets go with their provider's last reference.
+    fn forget_if_torn_down(&mut self, provider: Provider) -> Result<(), Error> {
+        if self.client.ledger()?.references(provider) == 0 {
+            self.sockets.retain(|_, named| named.provider != provider);
+        }
+        Ok(())
     }
 
     fn name(&mut self, named: Named) -> String {

@@ -48,6 +48,13 @@ enum Run {
     Hold(Hold),
 }
 
+impl Arguments {
+    /// What Ctrl-C ends at once, if it is that. Stress and hold end in their own way, and are drawn.
+    pub fn ends_at_once(&self) -> Option<&'static str> {
+        matches!(self.run, Some(Run::Demo | Run::Run(_))).then_some("the recording")
+    }
+}
+
 pub(super) fn run(choice: &Choice, global: &Global, arguments: &Arguments, output: &mut Output) -> Result<(), Error> {
     let (title, entries, ran) = match (&arguments.from, &arguments.run) {
         (Some(path), None) => (path.display().to_string(), load(path)?, Ok(())),

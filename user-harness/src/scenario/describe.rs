@@ -2,9 +2,12 @@
 
 use super::{
     step::{Call, Ends, PeerAct, Target},
-    value::describe,
+    value::{OptionWord, describe},
 };
-use crate::abi::{AddressOf, Provider, Role, Shutdown};
+use crate::{
+    abi::{AddressOf, Provider, Role, Shutdown},
+    words::{event_names, option_name},
+};
 use std::fmt;
 
 impl fmt::Display for Target {
@@ -20,7 +23,12 @@ impl Call {
     /// The socket that the request is on.
     pub fn socket(&self) -> Option<&str> {
         match self {
-            Self::Startup { .. } | Self::Cleanup { .. } | Self::Socket { .. } => None,
+            Self::Startup { .. }
+            | Self::Cleanup { .. }
+            | Self::Socket { .. }
+            | Self::Resolve { .. }
+            | Self::NamesOf { .. }
+            | Self::CancelBlocking => None,
             Self::Bind { socket, .. }
             | Self::Listen { socket, .. }
             | Self::Accept { socket, .. }
@@ -29,7 +37,12 @@ impl Call {
             | Self::Receive { socket, .. }
             | Self::Shutdown { socket, .. }
             | Self::Close { socket, .. }
-            | Self::AddressOf { socket, .. } => Some(socket),
+            | Self::AddressOf { socket, .. }
+            | Self::SendTo { socket, .. }
+            | Self::ReceiveFrom { socket, .. }
+            | Self::SetOption { socket, .. }
+            | Self::GetOption { socket, .. }
+            | Self::Events { socket, .. } => Some(socket),
         }
     }
 
@@ -41,6 +54,9 @@ impl Call {
             Self::Cleanup { provider, .. } => format!("cleanup of {}", provider.name()),
             Self::Socket { name, provider, role: Role::Listen, .. } => {
                 format!("listening socket {name} of {}", provider.name())
+            }
+            Self::Socket { name, provider, role: Role::Datagram, .. } => {
+                format!("datagram socket {name} of {}", provider.name())
             }
             Self::Socket { name, provider, .. } => format!("socket {name} of {}", provider.name()),
             Self::Bind { socket, address: Some(address) } => format!("bind {socket} to {address:?}"),
@@ -58,6 +74,17 @@ impl Call {
             Self::Close { socket, linger: None } => format!("close {socket}"),
             Self::AddressOf { socket, end: AddressOf::PEER } => format!("peer's address of {socket}"),
             Self::AddressOf { socket, .. } => format!("local address of {socket}"),
+            Self::SendTo { socket, to, data } => format!("send {} on {socket} to {to}", describe(&data.0)),
+            Self::ReceiveFrom { socket, length } => format!("receive a datagram of up to {length} bytes on {socket}"),
+            Self::SetOption { socket, option, value } => {
+                format!("set {} of {socket} to {}", option_name(*option), OptionWord::of(*option, *value))
+            }
+            Self::GetOption { socket, option } => format!("{} of {socket}", option_name(*option)),
+            Self::Events { socket, mask } => format!("events of {socket}: {}", event_names(*mask).join(", ")),
+            Self::Resolve { node, service: None, .. } => format!("look {node} up"),
+            Self::Resolve { node, service: Some(service), .. } => format!("look {node} and {service} up"),
+            Self::NamesOf { address, .. } => format!("look {address} up"),
+            Self::CancelBlocking => "cancel blocking calls".into(),
         }
     }
 }
@@ -75,6 +102,9 @@ impl PeerAct {
             Self::Close { peer } => format!("peer {peer} closes"),
             Self::Reset { peer } => format!("peer {peer} resets its connection"),
             Self::Ends { peer, how: Ends::Any } => format!("peer {peer} sees its connection end"),
+            Self::Socket { name, .. } => format!("peer {name} has a socket for datagrams"),
+            Self::SendTo { peer, to, data } => format!("peer {peer} sends {} to {to}", describe(&data.0)),
+            Self::ReceiveFrom { peer } => format!("peer {peer} receives a datagram"),
             Self::Ends { peer, how } => format!("peer {peer} sees {}", how.name()),
         }
     }

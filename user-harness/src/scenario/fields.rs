@@ -128,6 +128,21 @@ impl<'a> Fields<'a> {
         found
     }
 
+    /// Bits, by the list of their names.
+    pub fn mask(&mut self, key: &'static str, bits: &[(&str, u32)]) -> Option<u32> {
+        let mut mask = 0;
+        for word in self.texts(key)? {
+            let Some((_, bit)) = bits.iter().find(|(name, _)| *name == word.value) else {
+                let help = suggestion(&word.value, bits.iter().map(|(name, _)| *name));
+                let message = format!("`{key}` can't be `{}`", word.value);
+                self.problems.add(Problem::new(word.span, message, "unknown").help(help));
+                return None;
+            };
+            mask |= bit;
+        }
+        Some(mask)
+    }
+
     /// A text that has to be read further.
     pub fn parsed<T, E: Display>(
         &mut self,

@@ -38,6 +38,7 @@ pub(crate) use problem::suggestion;
 pub use problem::{Problem, Source};
 pub use run::Done;
 pub use step::Scenario;
+pub(crate) use value::{guid, version};
 
 use crate::{
     Error,

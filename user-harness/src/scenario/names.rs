@@ -13,6 +13,7 @@ pub enum What {
     Socket,
     PeerListener,
     Peer,
+    PeerSocket,
     /// Something in the background, and not waited for yet.
     Background,
 }
@@ -24,6 +25,7 @@ impl What {
             Self::Socket => "socket",
             Self::PeerListener => "peer's listener",
             Self::Peer => "peer's connection",
+            Self::PeerSocket => "peer's socket for datagrams",
             Self::Background => "step in the background",
         }
     }

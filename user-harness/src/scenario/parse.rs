@@ -1,18 +1,19 @@
 //! From a file's text to a scenario: everything that can be known to be wrong before it runs is told, all at once.
 
+mod expected;
+mod peers;
+mod requests;
+
 use super::{
     fields::{At, Fields, Problems, integer, kind_of},
     ledger,
     names::{Names, What},
     problem::{Problem, Source, suggestion},
-    step::{Action, Call, Ends, Expected, Figure, Linger, PeerAct, Scenario, Step, Target},
-    value::{self, Data, Statuses},
+    step::{Action, Figure, Scenario, Step, Target},
+    value::{self, Data},
 };
-use crate::{
-    abi::{AF_INET, AF_INET6, AddressOf, CATALOG, Guid, HIGHEST_VERSION, Namespace, Provider, Role, Shutdown},
-    backend::Feature,
-};
-use std::{ops::Range, time::Duration};
+use crate::backend::Feature;
+use std::{collections::HashMap, ops::Range, time::Duration};
 use toml::de::{DeArray, DeTable};
 
 /// How long a step waits unless the file or the step says so.
@@ -55,7 +56,8 @@ fn read(mut fields: Fields<'_>) -> Option<Scenario> {
     if clients.is_empty() {
         clients.push(MAIN.into());
     }
-    let mut reader = Reader { names: Names::default(), main: clients.first().cloned().unwrap_or_default() };
+    let main = clients.first().cloned().unwrap_or_default();
+    let mut reader = Reader { names: Names::default(), answers: HashMap::new(), main };
     for client in &clients {
         reader.names.give(client, What::Client);
     }
@@ -92,6 +94,14 @@ const VERBS: &[(&str, Verb)] = &[
     ("connect", Reader::connect),
     ("send", Reader::send),
     ("receive", Reader::receive),
+    ("send_to", Reader::send_to),
+    ("receive_from", Reader::receive_from),
+    ("set_option", Reader::set_option),
+    ("get_option", Reader::get_option),
+    ("events", Reader::events),
+    ("resolve", Reader::resolve),
+    ("names_of", Reader::names_of),
+    ("cancel_blocking", Reader::cancel_blocking),
     ("shutdown", Reader::shutdown),
     ("close", Reader::close),
     ("address_of", Reader::address_of),
@@ -109,6 +119,9 @@ const VERBS: &[(&str, Verb)] = &[
     ("peer_close", Reader::peer_close),
     ("peer_reset", Reader::peer_reset),
     ("peer_ends", Reader::peer_ends),
+    ("peer_socket", Reader::peer_socket),
+    ("peer_send_to", Reader::peer_send_to),
+    ("peer_receive_from", Reader::peer_receive_from),
 ];
 const OTHER_VERBS: [&str; 3] = ["ledger", "pending", "repeat"];
 
@@ -116,19 +129,10 @@ fn verbs() -> impl Iterator<Item = &'static str> {
     VERBS.iter().map(|&(name, _)| name).chain(OTHER_VERBS)
 }
 
-const PROVIDERS: [(&str, Provider); Provider::ALL.len()] = {
-    let mut table = [("", Provider::Application); Provider::ALL.len()];
-    let mut index = 0;
-    while index < table.len() {
-        table[index] = (Provider::ALL[index].name(), Provider::ALL[index]);
-        index += 1;
-    }
-    table
-};
-const FAMILIES: &[(&str, u16)] = &[("ipv4", AF_INET), ("ipv6", AF_INET6)];
-
 struct Reader {
     names: Names,
+    /// What can be expected of that which runs in the background, by its name.
+    answers: HashMap<String, &'static [&'static str]>,
     main: String,
 }
 
@@ -190,161 +194,40 @@ impl Reader {
         Some(name)
     }
 
-    fn background(&mut self, fields: &mut Fields<'_>) -> Option<String> {
+    /// The name under which it runs in the background; a `wait` for it can expect these answers.
+    fn background(&mut self, fields: &mut Fields<'_>, answers: &'static [&'static str]) -> Option<String> {
         let name = fields.text("background")?.value;
         self.names.give(&name, What::Background);
+        self.answers.insert(name.clone(), answers);
         Some(name)
     }
 
-    /// The end of a request's fields: what must come back, or the name to wait for.
-    fn request(&mut self, fields: &mut Fields<'_>, call: Call) -> Action {
-        let client = self.client(fields);
-        let background = self.background(fields);
-        let expected = if background.is_some() { Expected::default() } else { self.expected(fields, &call) };
-        Action::Request { client, call, background, expected }
-    }
-
-    fn expected(&self, fields: &mut Fields<'_>, call: &Call) -> Expected {
-        let mut expected = Expected { statuses: statuses(fields), ..Expected::default() };
-        match call {
-            Call::Startup { .. } => {
-                expected.negotiated = fields.parsed("negotiated", "a version", value::version);
-                expected.references = fields.number("references");
-            }
-            Call::Send { .. } => expected.bytes = fields.number("bytes"),
-            Call::Receive { .. } => {
-                expected.bytes = fields.number("bytes");
-                expected.data = Data::read(fields, "data");
-            }
-            Call::AddressOf { .. } => expected.is = self.target(fields, "is"),
-            _ => {}
+    fn data_to_send(&self, fields: &mut Fields<'_>) -> Option<Data> {
+        if fields.value("data").is_none() {
+            fields.missing("data", "what is sent");
         }
-        expected
+        Data::read(fields, "data")
     }
 
-    fn peer(&mut self, fields: &mut Fields<'_>, act: PeerAct) -> Action {
-        let background = self.background(fields);
-        let mut expected = Expected::default();
-        if background.is_none()
-            && let PeerAct::Receive { .. } = act
-        {
-            expected.bytes = fields.number("bytes");
-            expected.data = Data::read(fields, "data");
-        }
-        Action::Peer { act, background, expected }
-    }
-
-    /// A listener by name, or an address.
+    /// A socket or a peer by name, or an address.
     fn target(&self, fields: &mut Fields<'_>, key: &'static str) -> Option<Target> {
         let text = fields.text(key)?;
         if let Ok(address) = value::address(&text.value) {
             return Some(Target::Address(address));
         }
-        self.known(fields, text, &[What::Socket, What::PeerListener, What::Peer]).map(Target::Named)
+        self.known(fields, text, &[What::Socket, What::PeerListener, What::Peer, What::PeerSocket]).map(Target::Named)
     }
 
     fn to(&self, fields: &mut Fields<'_>) -> Option<Target> {
         if fields.value("to").is_none() {
-            fields.missing("to", "it names a listener, or is an address such as \"127.0.0.1:80\"");
+            fields.missing("to", "it names who listens, or is an address such as \"127.0.0.1:80\"");
         }
         self.target(fields, "to")
     }
 
-    fn startup(&mut self, fields: &mut Fields<'_>, _: At<String>) -> Option<Action> {
-        let provider = fields.word("startup", &PROVIDERS)?;
-        let version = fields.parsed("version", "a version", value::version).unwrap_or(HIGHEST_VERSION);
-        let default = if provider == Provider::Transport { CATALOG.first().map_or(0, |entry| entry.id) } else { 0 };
-        let guid = guid_of(fields, provider);
-        let catalog_id = fields.number("catalog_id").unwrap_or(default);
-        Some(self.request(fields, Call::Startup { provider, version, catalog_id, guid }))
-    }
-
-    fn cleanup(&mut self, fields: &mut Fields<'_>, _: At<String>) -> Option<Action> {
-        let provider = fields.word("cleanup", &PROVIDERS)?;
-        let guid = guid_of(fields, provider);
-        Some(self.request(fields, Call::Cleanup { provider, guid }))
-    }
-
-    #[expect(clippy::unnecessary_wraps, reason = "one of the verbs, most of which can be misused")]
-    fn socket(&mut self, fields: &mut Fields<'_>, name: At<String>) -> Option<Action> {
-        const ROLES: &[(&str, Role)] = &[("connection", Role::Connection), ("listen", Role::Listen)];
-        let provider = fields.word("provider", &PROVIDERS).unwrap_or(Provider::Application);
-        let role = fields.word("role", ROLES).unwrap_or(Role::Connection);
-        let family = fields.word("family", FAMILIES).unwrap_or(AF_INET);
-        self.names.give(&name.value, What::Socket);
-        Some(self.request(fields, Call::Socket { name: name.value, provider, role, family }))
-    }
-
-    fn bind(&mut self, fields: &mut Fields<'_>, name: At<String>) -> Option<Action> {
-        let address = fields.parsed("address", "an address", value::address);
-        let socket = self.known(fields, name, &[What::Socket]);
-        Some(self.request(fields, Call::Bind { socket: socket?, address }))
-    }
-
-    fn listen(&mut self, fields: &mut Fields<'_>, name: At<String>) -> Option<Action> {
-        let backlog = fields.number("backlog").unwrap_or(16);
-        let socket = self.known(fields, name, &[What::Socket]);
-        Some(self.request(fields, Call::Listen { socket: socket?, backlog }))
-    }
-
-    fn accept(&mut self, fields: &mut Fields<'_>, listener: At<String>) -> Option<Action> {
-        let socket = self.known(fields, listener, &[What::Socket]);
-        // Which ends otherwise than well makes no socket, and needs no name for one.
-        let name = fields.text("as").map(|name| name.value).unwrap_or_default();
-        self.names.give(&name, What::Socket);
-        Some(self.request(fields, Call::Accept { socket: socket?, name }))
-    }
-
-    fn connect(&mut self, fields: &mut Fields<'_>, name: At<String>) -> Option<Action> {
-        let to = self.to(fields);
-        let socket = self.known(fields, name, &[What::Socket]);
-        Some(self.request(fields, Call::Connect { socket: socket?, to: to? }))
-    }
-
-    fn send(&mut self, fields: &mut Fields<'_>, name: At<String>) -> Option<Action> {
-        if fields.value("data").is_none() {
-            fields.missing("data", "what is sent");
-        }
-        let data = Data::read(fields, "data");
-        let socket = self.known(fields, name, &[What::Socket]);
-        Some(self.request(fields, Call::Send { socket: socket?, data: data? }))
-    }
-
-    fn receive(&mut self, fields: &mut Fields<'_>, name: At<String>) -> Option<Action> {
-        let length = fields.number("length").unwrap_or(65536);
-        let all = fields.flag("all").unwrap_or_default();
-        let socket = self.known(fields, name, &[What::Socket]);
-        Some(self.request(fields, Call::Receive { socket: socket?, length, all }))
-    }
-
-    fn shutdown(&mut self, fields: &mut Fields<'_>, name: At<String>) -> Option<Action> {
-        let how = fields.word("how", &[("send", Shutdown::SEND), ("abort", Shutdown::ABORT)]);
-        let socket = self.known(fields, name, &[What::Socket]);
-        Some(self.request(fields, Call::Shutdown { socket: socket?, how: how.unwrap_or(Shutdown::SEND) }))
-    }
-
-    fn close(&mut self, fields: &mut Fields<'_>, name: At<String>) -> Option<Action> {
-        let time = fields.time("linger").map(Linger::For);
-        let graceful = fields.flag("graceful").unwrap_or_default().then_some(Linger::Default);
-        let socket = self.known(fields, name, &[What::Socket]);
-        Some(self.request(fields, Call::Close { socket: socket?, linger: time.or(graceful) }))
-    }
-
-    fn address_of(&mut self, fields: &mut Fields<'_>, name: At<String>) -> Option<Action> {
-        let end = fields.word("end", &[("local", AddressOf::LOCAL), ("peer", AddressOf::PEER)]);
-        let socket = self.known(fields, name, &[What::Socket]);
-        Some(self.request(fields, Call::AddressOf { socket: socket?, end: end.unwrap_or(AddressOf::LOCAL) }))
-    }
-
     fn wait(&mut self, fields: &mut Fields<'_>, name: At<String>) -> Option<Action> {
-        let expected = Expected {
-            statuses: statuses(fields),
-            bytes: fields.number("bytes"),
-            data: Data::read(fields, "data"),
-            negotiated: fields.parsed("negotiated", "a version", value::version),
-            references: fields.number("references"),
-            is: self.target(fields, "is"),
-        };
+        let answers = self.answers.get(&name.value).copied().unwrap_or_default();
+        let expected = self.expected(fields, answers);
         let name = self.known(fields, name, &[What::Background])?;
         Some(Action::Wait { name, expected })
     }
@@ -389,76 +272,6 @@ impl Reader {
         let steps = self.steps(steps?, fields.problems());
         Some(Action::Repeat { times: times?, steps })
     }
-
-    #[expect(clippy::unnecessary_wraps, reason = "one of the verbs, most of which can be misused")]
-    fn peer_listen(&mut self, fields: &mut Fields<'_>, name: At<String>) -> Option<Action> {
-        let family = fields.word("family", FAMILIES).unwrap_or(AF_INET);
-        self.names.give(&name.value, What::PeerListener);
-        Some(self.peer(fields, PeerAct::Listen { name: name.value, family }))
-    }
-
-    fn peer_accept(&mut self, fields: &mut Fields<'_>, listener: At<String>) -> Option<Action> {
-        let listener = self.known(fields, listener, &[What::PeerListener]);
-        let name = self.new_name(fields, "as", What::Peer)?;
-        Some(self.peer(fields, PeerAct::Accept { listener: listener?, name }))
-    }
-
-    fn peer_connect(&mut self, fields: &mut Fields<'_>, name: At<String>) -> Option<Action> {
-        let to = self.to(fields)?;
-        let refused = fields.flag("refused").unwrap_or_default();
-        self.names.give(&name.value, What::Peer);
-        Some(self.peer(fields, PeerAct::Connect { name: name.value, to, refused }))
-    }
-
-    fn peer_send(&mut self, fields: &mut Fields<'_>, name: At<String>) -> Option<Action> {
-        if fields.value("data").is_none() {
-            fields.missing("data", "what is sent");
-        }
-        let data = Data::read(fields, "data");
-        let peer = self.known(fields, name, &[What::Peer]);
-        Some(self.peer(fields, PeerAct::Send { peer: peer?, data: data? }))
-    }
-
-    fn peer_receive(&mut self, fields: &mut Fields<'_>, name: At<String>) -> Option<Action> {
-        let length = fields.number("length");
-        let peer = self.known(fields, name, &[What::Peer]);
-        Some(self.peer(fields, PeerAct::Receive { peer: peer?, length }))
-    }
-
-    fn peer_shutdown(&mut self, fields: &mut Fields<'_>, name: At<String>) -> Option<Action> {
-        let peer = self.known(fields, name, &[What::Peer])?;
-        Some(self.peer(fields, PeerAct::Shutdown { peer }))
-    }
-
-    fn peer_close(&mut self, fields: &mut Fields<'_>, name: At<String>) -> Option<Action> {
-        let peer = self.known(fields, name, &[What::Peer])?;
-        Some(self.peer(fields, PeerAct::Close { peer }))
-    }
-
-    fn peer_reset(&mut self, fields: &mut Fields<'_>, name: At<String>) -> Option<Action> {
-        let peer = self.known(fields, name, &[What::Peer])?;
-        Some(self.peer(fields, PeerAct::Reset { peer }))
-    }
-
-    fn peer_ends(&mut self, fields: &mut Fields<'_>, name: At<String>) -> Option<Action> {
-        const HOW: &[(&str, Ends)] =
-            &[("reset", Ends::Reset), ("end_of_stream", Ends::EndOfStream), ("any", Ends::Any)];
-        let how = fields.word("how", HOW).unwrap_or(Ends::Any);
-        let peer = self.known(fields, name, &[What::Peer])?;
-        Some(self.peer(fields, PeerAct::Ends { peer, how }))
-    }
-}
-
-fn statuses(fields: &mut Fields<'_>) -> Statuses {
-    Statuses::read(fields).unwrap_or_else(Statuses::success)
-}
-
-/// Which namespace provider: by name or GUID.
-fn guid_of(fields: &mut Fields<'_>, provider: Provider) -> Guid {
-    if provider != Provider::Namespace {
-        return Guid::NIL;
-    }
-    fields.parsed("guid", "`dns`, `numeric` or a GUID", value::guid).unwrap_or_else(|| Namespace::Dns.guid())
 }
 
 /// Where a step begins: its first key, as the table's own place is of no use in an excerpt.

@@ -8,7 +8,7 @@ use crate::{
 };
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket},
     sync::{Arc, mpsc},
     thread,
     time::Duration,
@@ -19,6 +19,8 @@ use std::{
 pub(super) struct Peers {
     listeners: HashMap<String, Arc<Listener>>,
     connections: HashMap<String, Peer>,
+    /// Sockets for datagrams.
+    sockets: HashMap<String, Arc<UdpSocket>>,
     /// Handles of every connection there was, to end what threads still do.
     all: Vec<Peer>,
 }
@@ -27,8 +29,12 @@ pub(super) struct Peers {
 pub(super) enum PeerOutcome {
     Nothing(&'static str),
     Connected(String, Peer),
-    Received(Vec<u8>),
-    Ended { wanted: Ends, seen: Ending },
+    /// Bytes, and of a datagram who sent them.
+    Received(Vec<u8>, Option<Address>),
+    Ended {
+        wanted: Ends,
+        seen: Ending,
+    },
 }
 
 impl Peers {
@@ -42,9 +48,7 @@ impl Peers {
         let (sender, receiver) = mpsc::channel();
         let act: Box<dyn FnOnce() -> Result<PeerOutcome, Error> + Send> = match act {
             PeerAct::Listen { name, family } => {
-                let address: IpAddr =
-                    if *family == AF_INET6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
-                let listener = Listener::start_on(address).map_err(|error| error.to_string())?;
+                let listener = Listener::start_on(loopback(*family)).map_err(|error| error.to_string())?;
                 self.listeners.insert(name.clone(), Arc::new(listener));
                 Box::new(|| Ok(PeerOutcome::Nothing("listening")))
             }
@@ -54,10 +58,7 @@ impl Peers {
                 Box::new(move || Ok(PeerOutcome::Connected(name, listener.accept_within(within)?)))
             }
             PeerAct::Connect { name, to, refused } => {
-                let address = match to {
-                    Target::Address(address) => *address,
-                    Target::Named(target) => self.address(target).map_or_else(|| kernel(target), Ok)?,
-                };
+                let address = self.target(to, kernel)?;
                 let (name, refused) = (name.clone(), *refused);
                 Box::new(move || connect(name, address, refused))
             }
@@ -72,7 +73,7 @@ impl Peers {
                         Some(length) => peer.receive(length)?,
                         None => peer.receive_to_end()?,
                     };
-                    Ok(PeerOutcome::Received(data))
+                    Ok(PeerOutcome::Received(data, None))
                 })
             }
             PeerAct::Shutdown { peer } => {
@@ -87,6 +88,23 @@ impl Peers {
                 self.forget(peer, true)?;
                 Box::new(|| Ok(PeerOutcome::Nothing("reset")))
             }
+            PeerAct::Socket { name, family } => {
+                let socket = UdpSocket::bind((loopback(*family), 0)).map_err(|error| error.to_string())?;
+                self.sockets.insert(name.clone(), Arc::new(socket));
+                Box::new(|| Ok(PeerOutcome::Nothing("bound")))
+            }
+            PeerAct::SendTo { peer, to, data } => {
+                let (socket, data) = (self.socket(peer)?, data.0.clone());
+                let to = host_address(self.target(to, kernel)?);
+                Box::new(move || match socket.send_to(&data, to) {
+                    Ok(_) => Ok(PeerOutcome::Nothing("sent")),
+                    Err(error) => Err(Error::host(format!("a peer sending to {to}"), error)),
+                })
+            }
+            PeerAct::ReceiveFrom { peer } => {
+                let socket = self.socket(peer)?;
+                Box::new(move || receive_from(&socket, within))
+            }
             PeerAct::Ends { peer, how } => {
                 let (mut peer, wanted) = (self.handle(peer)?, *how);
                 Box::new(move || Ok(PeerOutcome::Ended { wanted, seen: peer.ending()? }))
@@ -99,10 +117,23 @@ impl Peers {
         Ok(receiver)
     }
 
+    fn socket(&self, name: &str) -> Result<Arc<UdpSocket>, String> {
+        self.sockets.get(name).cloned().ok_or_else(|| format!("{name} is no socket for datagrams"))
+    }
+
+    fn target(&self, to: &Target, kernel: impl Fn(&str) -> Result<Address, String>) -> Result<Address, String> {
+        match to {
+            Target::Address(address) => Ok(*address),
+            Target::Named(target) => self.address(target).map_or_else(|| kernel(target), Ok),
+        }
+    }
+
     /// Where a peer listens, or the address of its end of a connection.
     pub fn address(&self, name: &str) -> Option<Address> {
         let listener = self.listeners.get(name).map(|listener| listener.address());
-        listener.or_else(|| self.connections.get(name)?.address())
+        let connection = || self.connections.get(name)?.address();
+        let socket = || self.sockets.get(name)?.local_addr().ok().map(Address::from);
+        listener.or_else(connection).or_else(socket)
     }
 
     pub fn add(&mut self, name: String, peer: Peer) {
@@ -132,6 +163,19 @@ impl Peers {
             peer.interrupt();
         }
     }
+}
+
+fn loopback(family: u16) -> IpAddr {
+    if family == AF_INET6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() }
+}
+
+/// One datagram, of any length.
+fn receive_from(socket: &UdpSocket, within: Duration) -> Result<PeerOutcome, Error> {
+    let mut data = vec![0; 1 << 16];
+    let received = socket.set_read_timeout(Some(within)).and_then(|()| socket.recv_from(&mut data));
+    let (length, from) = received.map_err(|error| Error::host("a peer receiving a datagram", error))?;
+    data.truncate(length);
+    Ok(PeerOutcome::Received(data, Some(from.into())))
 }
 
 fn connect(name: String, address: Address, refused: bool) -> Result<PeerOutcome, Error> {

@@ -1,20 +1,20 @@
 //! Doing a scenario's steps, in order. The first that does not come out as its file says ends it.
 
+mod issue;
+mod judge;
+
 use super::{
     ledger,
     peers::{PeerOutcome, Peers},
     problem::Problem,
-    step::{Action, Call, Expected, Figure, Linger, Scenario, Step, Target},
-    value::describe,
+    step::{Action, Call, Expected, Figure, Scenario, Step},
 };
 use crate::{
-    Accepted, Client, Error, Operation, Reply, Socket, StatusText,
-    abi::{AF_INET6, Address, Kind, NtStatus, Provider, Role, StartupReply},
+    Client, Error, Operation, Socket,
+    abi::{Address, Kind, NtStatus, Role},
     backend::{Backend, Process},
     commands::ledger_json,
     device::Completion,
-    peer::free_port,
-    status_name,
 };
 use serde::Serialize;
 use std::{
@@ -233,59 +233,6 @@ impl<'a> Runner<'a> {
         self.living(&owner).map(|_| owner)
     }
 
-    fn issue(&mut self, client: &str, call: &Call) -> Result<Operation<Completion>, String> {
-        let client = self.living(client)?.client.clone();
-        let socket = |name: &str| self.named(name).map(|named| Socket::new(client.clone(), named.socket.handle()));
-        Ok(match call {
-            Call::Startup { provider: Provider::Namespace, guid, .. } => {
-                client.begin_startup_namespace(*guid).untyped()
-            }
-            Call::Startup { provider, version, catalog_id, .. } => {
-                client.begin_startup(*provider, *version, *catalog_id).untyped()
-            }
-            Call::Cleanup { provider: Provider::Namespace, guid } => client.begin_cleanup_namespace(*guid).untyped(),
-            Call::Cleanup { provider, .. } => client.begin_cleanup(*provider).untyped(),
-            Call::Socket { provider, role, family, .. } => client.begin_socket_of(*provider, *family, *role).untyped(),
-            Call::Bind { socket: name, address } => {
-                let (socket, named) = (socket(name)?, self.named(name)?);
-                let address = address.map_or_else(|| default_address(named), Ok)?;
-                if let Some(named) = self.sockets.get_mut(name.as_str()) {
-                    named.address = Some(address);
-                }
-                socket.begin_bind(address).untyped()
-            }
-            Call::Listen { socket: name, backlog } => socket(name)?.begin_listen(*backlog).untyped(),
-            Call::Accept { socket: name, .. } => socket(name)?.begin_accept().untyped(),
-            Call::Connect { socket: name, to } => {
-                let address = match to {
-                    Target::Address(address) => *address,
-                    Target::Named(target) => match self.peers.address(target) {
-                        Some(address) => address,
-                        None => target_address(&self.sockets, target)?,
-                    },
-                };
-                socket(name)?.begin_connect(address).untyped()
-            }
-            Call::Send { socket: name, data } => socket(name)?.begin_send(data.0.clone()).untyped(),
-            Call::Receive { socket: name, length, all: false } => {
-                socket(name)?.begin_receive(*length as usize).untyped()
-            }
-            Call::Receive { socket: name, length, all: true } => {
-                socket(name)?.begin_receive_all(*length as usize).untyped()
-            }
-            Call::Shutdown { socket: name, how } => socket(name)?.begin_shutdown(*how).untyped(),
-            Call::Close { socket: name, linger: None } => socket(name)?.begin_close().untyped(),
-            Call::Close { socket: name, linger: Some(linger) } => {
-                let milliseconds = match linger {
-                    Linger::Default => None,
-                    Linger::For(time) => Some(u32::try_from(time.as_millis()).map_err(|_| "that linger is too long")?),
-                };
-                socket(name)?.begin_close_gracefully(milliseconds).untyped()
-            }
-            Call::AddressOf { socket: name, end } => socket(name)?.begin_address(*end).untyped(),
-        })
-    }
-
     fn join_or_keep(
         &mut self,
         under_way: Background<'a>,
@@ -314,95 +261,6 @@ impl<'a> Runner<'a> {
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err(format!("it did not end within {within:?}")),
             },
-        }
-    }
-
-    fn judge(
-        &mut self,
-        call: &'a Call,
-        owner: &str,
-        completion: Completion,
-        expected: &Expected,
-    ) -> Result<Outcome, String> {
-        let (status, bytes) = (completion.status, completion.information);
-        if !expected.statuses.admits(status) {
-            return Err(format!("it ended with {}, where {} was expected", StatusText(status), expected.statuses));
-        }
-        let moves = matches!(call, Call::Send { .. } | Call::Receive { .. });
-        let mut outcome = Outcome { text: outcome_name(status), status: Some(status), bytes: moves.then_some(bytes) };
-        if moves {
-            check_bytes(bytes, completion.buffer.get(..bytes), call, expected)?;
-            outcome.text = format!("{}, {bytes} bytes", outcome.text);
-        }
-        if status < 0 {
-            return Ok(outcome);
-        }
-        let client = self.living(owner)?.client.clone();
-        let cause = |cause| format!("{cause}");
-        match call {
-            Call::Startup { .. } => {
-                let reply = StartupReply::decode(&client, completion).map_err(cause)?;
-                same("the version", reply.version, expected.negotiated)?;
-                same("the references", reply.references, expected.references)?;
-                outcome.text = format!("version {}, {} reference(s)", reply.version, reply.references);
-            }
-            Call::Socket { name, role, family, .. } => {
-                let socket = Socket::decode(&client, completion).map_err(cause)?;
-                self.sockets
-                    .insert(name, Named { owner: owner.into(), socket, role: *role, family: *family, address: None });
-            }
-            Call::Accept { name, .. } => {
-                let Accepted { socket, remote, .. } = Accepted::decode(&client, completion).map_err(cause)?;
-                let named =
-                    Named { owner: owner.into(), socket, role: Role::Connection, family: remote.family, address: None };
-                self.sockets.insert(name, named);
-                outcome.text = format!("a connection from {remote:?}");
-            }
-            Call::AddressOf { .. } => {
-                let address = Address::decode(&client, completion).map_err(cause)?;
-                if let Some(target) = &expected.is {
-                    let wanted = self.address_of(target)?;
-                    if wanted != address {
-                        return Err(format!("the address: {address:?}, where {wanted:?} was expected"));
-                    }
-                }
-                outcome.text = format!("{address:?}");
-            }
-            _ => {}
-        }
-        Ok(outcome)
-    }
-
-    fn address_of(&self, target: &Target) -> Result<Address, String> {
-        match target {
-            Target::Address(address) => Ok(*address),
-            Target::Named(name) => self.peers.address(name).map_or_else(|| target_address(&self.sockets, name), Ok),
-        }
-    }
-
-    fn judge_peer(&mut self, outcome: PeerOutcome, expected: &Expected) -> Result<Outcome, String> {
-        match outcome {
-            PeerOutcome::Nothing(text) => Ok(Outcome::said(text)),
-            PeerOutcome::Connected(name, peer) => {
-                self.peers.add(name, peer);
-                Ok(Outcome::said("connected"))
-            }
-            PeerOutcome::Received(data) => {
-                same("the bytes", data.len(), expected.bytes)?;
-                if let Some(wanted) = &expected.data
-                    && wanted.0 != data
-                {
-                    return Err(format!("it got {}, where {wanted:?} was expected", describe(&data)));
-                }
-                Ok(Outcome { text: describe(&data), status: None, bytes: Some(data.len()) })
-            }
-            PeerOutcome::Ended { wanted, seen } => {
-                let graceful_here = !self.backend.close_is_abortive();
-                if wanted.admits(seen, graceful_here) {
-                    return Ok(Outcome::said(seen.name()));
-                }
-                Err(format!("it saw {}, where {} was expected", seen.name(), wanted.name()))
-            }
         }
     }
 
@@ -454,54 +312,9 @@ pub(super) enum Stopped {
     Error(Error),
 }
 
-/// Where a socket that listens does so. One that names no address listens on a port of this host that was free a moment ago, because
-/// not every WSK tells which port it chose.
-fn default_address(named: &Named) -> Result<Address, String> {
-    let v6 = named.family == AF_INET6;
-    let port = match named.role {
-        Role::Listen => free_port().map_err(|error| error.to_string())?,
-        Role::Connection | Role::Datagram => 0,
-    };
-    Ok(match (named.role, v6) {
-        (Role::Listen, false) => Address::v4([127, 0, 0, 1], port),
-        (Role::Listen, true) => Address::v6(std::net::Ipv6Addr::LOCALHOST.octets(), port, 0),
-        (_, false) => Address::v4([0; 4], 0),
-        (_, true) => Address::v6([0; 16], 0, 0),
-    })
-}
-
 fn target_address(sockets: &HashMap<&str, Named>, name: &str) -> Result<Address, String> {
     let bound = sockets.get(name).and_then(|named| named.address);
     bound.ok_or_else(|| format!("{name} is bound to no address"))
-}
-
-fn same<T: Copy + PartialEq + std::fmt::Display>(what: &str, seen: T, expected: Option<T>) -> Result<(), String> {
-    match expected {
-        Some(expected) if expected != seen => Err(format!("{what}: {seen}, where {expected} was expected")),
-        _ => Ok(()),
-    }
-}
-
-fn check_bytes(bytes: usize, data: Option<&[u8]>, call: &Call, expected: &Expected) -> Result<(), String> {
-    same("the bytes", bytes, expected.bytes)?;
-    match (&expected.data, call) {
-        (Some(wanted), Call::Receive { .. }) => match data {
-            Some(data) if data == wanted.0 => Ok(()),
-            data => Err(format!("it got {}, where {wanted:?} was expected", describe(data.unwrap_or_default()))),
-        },
-        _ => Ok(()),
-    }
-}
-
-/// A status, in one word.
-fn outcome_name(status: NtStatus) -> String {
-    use crate::abi::WsaError;
-    match (status, WsaError::from_status(status), status_name(status)) {
-        (0, ..) => "ok".into(),
-        (_, Some(error), _) if error != WsaError::OperationAborted => error.name().into(),
-        (_, _, Some(name)) => name.into(),
-        (_, _, None) => format!("{status:#010X}"),
-    }
 }
 
 fn describe_action(action: &Action) -> String {

@@ -3,10 +3,10 @@
 use super::{
     fields::At,
     problem::Source,
-    value::{Data, Statuses},
+    value::{Data, OptionWord, Statuses},
 };
 use crate::{
-    abi::{Address, Guid, Provider, Role, WinsockVersion},
+    abi::{Address, Guid, Provider, Role, SocketOption, WinsockVersion, WsaError},
     backend::Feature,
 };
 use serde_json::Value;
@@ -102,6 +102,32 @@ pub(crate) enum Call {
     Shutdown { socket: String, how: u32 },
     Close { socket: String, linger: Option<Linger> },
     AddressOf { socket: String, end: u32 },
+    SendTo { socket: String, to: Target, data: Data },
+    ReceiveFrom { socket: String, length: u32 },
+    SetOption { socket: String, option: SocketOption, value: u32 },
+    GetOption { socket: String, option: SocketOption },
+    Events { socket: String, mask: u32 },
+    Resolve { guid: Guid, node: String, service: Option<String>, family: u16 },
+    NamesOf { guid: Guid, address: Target },
+    CancelBlocking,
+}
+
+impl Call {
+    /// What can be expected to come back, by the names that a file has for it.
+    pub fn answers(&self) -> &'static [&'static str] {
+        match self {
+            Self::Startup { .. } => &["status", "negotiated", "references"],
+            Self::Send { .. } | Self::SendTo { .. } => &["status", "bytes"],
+            Self::Receive { .. } => &["status", "bytes", "data"],
+            Self::ReceiveFrom { .. } => &["status", "bytes", "data", "from", "truncated"],
+            Self::AddressOf { .. } => &["status", "is"],
+            Self::GetOption { .. } => &["status", "value"],
+            Self::Events { .. } => &["status", "told", "code"],
+            Self::Resolve { .. } => &["status", "addresses"],
+            Self::NamesOf { .. } => &["status", "name", "service"],
+            _ => &["status"],
+        }
+    }
 }
 
 /// How long a graceful close may take.
@@ -157,6 +183,30 @@ pub(crate) enum PeerAct {
         peer: String,
         how: Ends,
     },
+    /// A socket for datagrams, on loopback.
+    Socket {
+        name: String,
+        family: u16,
+    },
+    SendTo {
+        peer: String,
+        to: Target,
+        data: Data,
+    },
+    ReceiveFrom {
+        peer: String,
+    },
+}
+
+impl PeerAct {
+    /// As [`Call::answers`].
+    pub fn answers(&self) -> &'static [&'static str] {
+        match self {
+            Self::Receive { .. } => &["bytes", "data"],
+            Self::ReceiveFrom { .. } => &["bytes", "data", "from"],
+            _ => &[],
+        }
+    }
 }
 
 /// How a peer sees its connection end.
@@ -168,7 +218,7 @@ pub(crate) enum Ends {
 }
 
 /// What must come back.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Expected {
     pub statuses: Statuses,
     pub bytes: Option<usize>,
@@ -179,12 +229,22 @@ pub(crate) struct Expected {
     pub references: Option<u32>,
     /// Of a question for an address.
     pub is: Option<Target>,
-}
-
-impl Default for Expected {
-    fn default() -> Self {
-        Self { statuses: Statuses::success(), bytes: None, data: None, negotiated: None, references: None, is: None }
-    }
+    /// Of a datagram: who sent it.
+    pub from: Option<Target>,
+    /// Of a datagram: whether its end is missing.
+    pub truncated: Option<bool>,
+    /// Of an option.
+    pub value: Option<OptionWord>,
+    /// Of events: a mask of those that were told.
+    pub told: Option<u32>,
+    /// Of events: the error that one came with.
+    pub code: Option<WsaError>,
+    /// Of a name.
+    pub addresses: Option<Vec<Address>>,
+    /// Of an address.
+    pub name: Option<String>,
+    /// Of an address.
+    pub service: Option<String>,
 }
 
 /// A figure of the ledger: the path to it in `wskctl --format json status`, and its value.

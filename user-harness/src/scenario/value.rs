@@ -6,10 +6,13 @@ use super::{
 };
 use crate::{
     StatusText,
-    abi::{Address, Guid, Namespace, NtStatus, WinsockVersion, WsaError},
+    abi::{Address, Guid, Linger, Namespace, NtStatus, SocketOption, WinsockVersion, WsaError},
     status::{NAMES, status_name},
 };
-use std::{fmt, net::SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 use toml::{Spanned, de::DeValue};
 
 /// Bytes to send, or to expect.
@@ -101,6 +104,12 @@ pub enum Status {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statuses(Vec<Status>);
 
+impl Default for Statuses {
+    fn default() -> Self {
+        Self::success()
+    }
+}
+
 impl Statuses {
     /// Success, which a step expects that names no status.
     pub fn success() -> Self {
@@ -182,6 +191,61 @@ impl fmt::Display for Status {
     }
 }
 
+/// An option's value as a file has it: a number, `true` or `false`, or `"off"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionWord {
+    Number(u32),
+    Off,
+}
+
+impl OptionWord {
+    /// The value under a key.
+    pub fn read(fields: &mut Fields<'_>, key: &'static str) -> Option<Self> {
+        let value = fields.value(key)?;
+        let number = integer(value.get_ref()).and_then(|number| u32::try_from(number).ok());
+        let read = match (value.get_ref().as_str(), value.get_ref().as_bool(), number) {
+            (Some("off"), ..) => Some(Self::Off),
+            (_, Some(flag), _) => Some(Self::Number(flag.into())),
+            (.., number) => number.map(Self::Number),
+        };
+        if read.is_none() {
+            let message = format!("`{key}` takes a number of 32 bits, true or false, or \"off\"");
+            fields.problems().add(Problem::new(value.span(), message, kind_of(value.get_ref())));
+        }
+        read
+    }
+
+    /// The option's bits: of `SO_LINGER`, a number is of seconds.
+    pub fn bits(self, option: SocketOption) -> Result<u32, String> {
+        match (option, self) {
+            (_, Self::Off) => Ok(0),
+            (SocketOption::Linger, Self::Number(seconds)) => {
+                let l_linger = u16::try_from(seconds).map_err(|_| "SO_LINGER takes up to 65535 seconds".to_owned())?;
+                Ok(zerocopy::transmute!(Linger { l_onoff: 1, l_linger }))
+            }
+            (_, Self::Number(number)) => Ok(number),
+        }
+    }
+
+    /// What an option's bits say.
+    pub fn of(option: SocketOption, bits: u32) -> Self {
+        match (option, zerocopy::transmute!(bits)) {
+            (SocketOption::Linger, Linger { l_onoff: 0, .. }) => Self::Off,
+            (SocketOption::Linger, Linger { l_linger, .. }) => Self::Number(l_linger.into()),
+            _ => Self::Number(bits),
+        }
+    }
+}
+
+impl fmt::Display for OptionWord {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(formatter, "{number}"),
+            Self::Off => write!(formatter, "off"),
+        }
+    }
+}
+
 /// `2.2`
 pub fn version(text: &str) -> Result<WinsockVersion, String> {
     let parts = text.split_once('.').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
@@ -208,6 +272,28 @@ pub fn address(text: &str) -> Result<Address, String> {
     parsed.map(Address::from).map_err(|_| format!("`{text}` is no address such as 127.0.0.1:80 or [::1]:80"))
 }
 
+/// The addresses that a list names, in the order of their text; one without a port has port 0.
+pub fn addresses(fields: &mut Fields<'_>, key: &'static str) -> Option<Vec<Address>> {
+    let mut found = Vec::new();
+    for text in fields.texts(key)? {
+        let without = text.value.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0).into());
+        match without.or_else(|_| address(&text.value)) {
+            Ok(address) => found.push(address),
+            Err(why) => {
+                fields.problems().add(Problem::new(text.span, why, "no address"));
+                return None;
+            }
+        }
+    }
+    Some(in_order(found))
+}
+
+/// Addresses, in the order of their text: a look-up gives them in any.
+pub fn in_order(mut addresses: Vec<Address>) -> Vec<Address> {
+    addresses.sort_by_key(|address| format!("{address:?}"));
+    addresses
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,6 +306,16 @@ mod tests {
         let exactly = Statuses(vec![Status::named("STATUS_CONNECTION_RESET").unwrap()]);
         assert!(!exactly.admits(0xC000_020C_u32.cast_signed()));
         assert_eq!(exactly.to_string(), "STATUS_CONNECTION_RESET");
+    }
+
+    #[test]
+    fn a_lingers_value_is_seconds_and_others_are_themselves() {
+        for word in [OptionWord::Off, OptionWord::Number(0), OptionWord::Number(5)] {
+            assert_eq!(OptionWord::of(SocketOption::Linger, word.bits(SocketOption::Linger).unwrap()), word);
+        }
+        assert!(OptionWord::Number(65_536).bits(SocketOption::Linger).is_err());
+        assert_eq!(OptionWord::Number(65_536).bits(SocketOption::SendBuffer), Ok(65_536));
+        assert_eq!(OptionWord::of(SocketOption::SendBuffer, 65_536).to_string(), "65536");
     }
 
     #[test]
