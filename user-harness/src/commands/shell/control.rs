@@ -34,21 +34,23 @@ impl Shell<'_> {
         Ok(())
     }
 
-    /// The job that a word names.
-    fn job(&self, words: &Words<'_>, word: &str) -> Result<u32, Error> {
+    /// The job that a word names; none if it has ended and was told of.
+    fn job(&self, words: &Words<'_>, word: &str) -> Result<Option<u32>, Error> {
         let number = word.trim_matches(['[', ']', '%']).parse().ok();
-        number.filter(|number| self.jobs.contains_key(number)).ok_or_else(|| {
-            let known: Vec<_> = self.jobs.keys().map(u32::to_string).collect();
-            let there_is =
-                if known.is_empty() { "there is none".into() } else { format!("there is {}", known.join(", ")) };
-            words.wrong(format!("no job is called `{word}`; {there_is}"))
-        })
+        if let Some(number) = number.filter(|number| (1..self.next_job).contains(number)) {
+            return Ok(self.jobs.contains_key(&number).then_some(number));
+        }
+        let known: Vec<_> = self.jobs.keys().map(u32::to_string).collect();
+        let there_is = if known.is_empty() { "there is none".into() } else { format!("there is {}", known.join(", ")) };
+        Err(words.wrong(format!("no job is called `{word}`; {there_is}")))
     }
 
     pub(super) fn wait(&mut self, mut words: Words<'_>) -> Result<(), Error> {
-        let one = words.next().map(|word| self.job(&words, word)).transpose()?;
+        let numbers: Vec<_> = match words.next() {
+            None => self.jobs.keys().copied().collect(),
+            Some(word) => self.job(&words, word)?.into_iter().collect(),
+        };
         words.end_at_once()?;
-        let numbers = one.map_or_else(|| self.jobs.keys().copied().collect(), |number| vec![number]);
         self.wait_for_all(&numbers)
     }
 
@@ -80,7 +82,7 @@ impl Shell<'_> {
         }
         let numbers: Vec<_> = match word {
             "all" => self.jobs.keys().copied().collect(),
-            word => vec![self.job(&words, word)?],
+            word => self.job(&words, word)?.into_iter().collect(),
         };
         words.end_at_once()?;
         for number in &numbers {
