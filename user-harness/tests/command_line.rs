@@ -107,17 +107,42 @@ fn a_command_line_without_meaning_exits_with_2() {
 }
 
 #[test]
+fn a_command_line_without_meaning_is_an_object_too_where_json_is_asked_for() {
+    for arguments in [&["--format", "json", "dance"][..], &["--format=json", "hold", "--connections", "0"]] {
+        let output = wskctl(arguments);
+        assert_eq!(output.status.code(), Some(2));
+        let object: serde_json::Value = serde_json::from_str(text(&output.stdout).trim()).expect("one line of JSON");
+        assert_eq!((&object["event"], &object["exit_code"]), (&"error".into(), &2.into()));
+        assert_eq!(object["what"], "understand the command line");
+        assert!(text(&output.stderr).starts_with("error: "), "a person reads it on standard error");
+    }
+    let output = wskctl(&["--format", "json", "demo", "--help"]);
+    let object: serde_json::Value = serde_json::from_str(text(&output.stdout).trim()).expect("one line of JSON");
+    assert!(object["text"].as_str().expect("text").contains("Usage: wskctl demo"));
+}
+
+#[test]
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn without_a_driver_every_command_exits_with_3_and_says_what_to_try() {
-    for command in ["status", "hold"] {
-        let output = wskctl(&["--driver", "no-such-file.sys", command]);
-        assert_eq!(output.status.code(), Some(3), "{command}");
+    let commands: [&[&str]; 8] = [
+        &["status"],
+        &["hold"],
+        &["shell"],
+        &["bench"],
+        &["stress"],
+        &["resolve", "localhost"],
+        &["connect", "localhost", "7"],
+        &["echo", "7"],
+    ];
+    for command in commands {
+        let output = wskctl(&[&["--driver", "no-such-file.sys"], command].concat());
+        assert_eq!(output.status.code(), Some(3), "{command:?}");
         assert_eq!(
             text(&output.stderr),
             "wskctl: load no-such-file.sys: there is no such file\n  try: `cargo lab build` makes the driver; --driver PATH.sys \
              or WSKCLIENT_SYS names another one\n"
         );
-        assert!(output.stdout.is_empty(), "{command}");
+        assert!(output.stdout.is_empty(), "{command:?}");
     }
     // The search goes up from the program and from the folder it is run in: both are where no driver was ever built.
     let folder = std::env::temp_dir().join(format!("wskctl-{}", std::process::id()));

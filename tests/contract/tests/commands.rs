@@ -7,8 +7,11 @@ use serde_json::Value;
 use std::{
     collections::BTreeSet,
     env,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
+    path::Path,
     process::{Command, Output, Stdio},
+    thread,
+    time::Duration,
 };
 
 fn command(arguments: &[&str]) -> Command {
@@ -80,17 +83,82 @@ fn assert_documented(objects: &[Value]) {
     }
 }
 
+/// Runs a command with that on its standard input, and ends it with Ctrl-C if it does not end by itself.
+fn objects_with_input(arguments: &[&str], input: &str, ends_by_itself: bool) -> Vec<Value> {
+    let mut child = command(arguments)
+        .args(["--format", "json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("wskctl runs");
+    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("it reads");
+    if !ends_by_itself {
+        thread::sleep(Duration::from_millis(300));
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs").success());
+    }
+    let output = child.wait_with_output().expect("it ends");
+    // Where standard output is a connection's, objects go to standard error.
+    let text = if ["connect", "listen"].contains(&arguments[0]) { output.stderr } else { output.stdout };
+    let text = String::from_utf8(text).expect("UTF-8");
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"))).collect()
+}
+
 #[test]
-fn every_object_that_a_command_writes_is_documented() {
-    for arguments in
-        [&["status"][..], &["status", "--watch", "0.1", "--times", "2"], &["demo"], &["hold", "--seconds", "0"]]
-    {
-        let objects = objects(arguments);
-        assert!(!objects.is_empty(), "{arguments:?}");
+fn every_command_writes_objects_and_nothing_else_and_each_is_documented() {
+    let scenario = concat!(env!("CARGO_MANIFEST_DIR"), "/../../user-harness/scenarios/version_refusal.toml");
+    let port = wskctl::peer::free_port().expect("a port").to_string();
+    let script = "startup application\nsocket\nsockets\nsocket listen\nlisten 0\naccept &\njobs\nhelp\nledger\nrecv\ncleanup\nnonsense\n";
+    let runs: &[(&[&str], &str, bool)] = &[
+        (&["status"], "", true),
+        (&["status", "--watch", "0.1", "--times", "2"], "", true),
+        (&["demo"], "", true),
+        (&["hold", "--seconds", "0"], "", true),
+        (&["stress", "--rounds", "1", "--processes", "1"], "", true),
+        (&["timeline", "hold", "--seconds", "0"], "", true),
+        (&["run", scenario, scenario], "", true),
+        (&["run", "--check", "/dev/null"], "", true),
+        (&["shell"], script, true),
+        (&["resolve", "--canonical", "localhost"], "", true),
+        (&["resolve", "127.0.0.1", "80"], "", true),
+        (&["connect", "127.0.0.1", &port], "", true),
+        (&["listen", "127.0.0.1", "0"], "", false),
+        (&["echo", "127.0.0.1", "0"], "", false),
+        (&["install"], "", true),
+        (&["verifier"], "", true),
+        (&["completions", "bash"], "", true),
+        (&["man"], "", true),
+        (&["help"], "", true),
+        (&["help", "json"], "", true),
+        (&["--version"], "", true),
+        (&["echo", "--help"], "", true),
+        (&["nonsense"], "", true),
+        (&["--driver", "no-such-file.sys", "status"], "", true),
+    ];
+    for (arguments, input, ends_by_itself) in runs {
+        let objects = objects_with_input(arguments, input, *ends_by_itself);
+        assert!(!objects.is_empty(), "{arguments:?} writes nothing");
         assert_documented(&objects);
     }
-    let output = wskctl(&["--format", "json", "--driver", "no-such-file.sys", "status"]);
-    assert_documented(&[serde_json::from_slice(&output.stdout).expect("an error is an object")]);
+}
+
+/// Compares with a file of `golden`; `UPDATE_GOLDEN=1` rewrites it.
+fn golden(name: &str, arguments: &[&str]) {
+    let output = command(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("wskctl runs");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &output.stdout).expect("the golden file can be written");
+    }
+    let expected = std::fs::read_to_string(&path).expect("the golden file is there");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{arguments:?} and {} differ", path.display());
+}
+
+#[test]
+fn output_for_a_person_is_as_the_golden_files_show_it() {
+    golden("status.txt", &["status"]);
+    golden("run.txt", &["run", "../../user-harness/scenarios/version_refusal.toml"]);
+    golden("resolve.txt", &["resolve", "--canonical", "localhost", "http"]);
 }
 
 #[test]

@@ -10,7 +10,13 @@ use crate::{
 use anstyle::Style;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Write,
+    time::{Duration, Instant},
+};
+
+/// How wide lists of names are written.
+const WIDTH: usize = 76;
 
 /// What to show, and how often.
 #[derive(clap::Args)]
@@ -270,8 +276,18 @@ impl Status {
         if never.is_empty() {
             return table.text(0);
         }
-        let names: Vec<_> = never.into_iter().map(kind_name).collect();
-        format!("{}\n {DIM}never: {}{DIM:#}", table.text(0), names.join(", "))
+        let mut text = table.text(0);
+        let mut line = String::from("never:");
+        for name in never.into_iter().map(kind_name) {
+            if line.len() + name.len() > WIDTH {
+                let _ = write!(text, "\n {DIM}{line}{DIM:#}");
+                line = String::from("      ");
+            }
+            let _ = write!(line, " {name}");
+        }
+        // A string takes all that is written to it.
+        let _ = write!(text, "\n {DIM}{line}{DIM:#}");
+        text
     }
 }
 
@@ -327,7 +343,7 @@ mod tests {
             ),
             "{text}"
         );
-        assert!(lines.iter().any(|line| line.starts_with(" never: version, ledger, ledgerpending, startup")), "{text}");
+        assert!(lines.iter().any(|line| line.starts_with(" never: version ledger ledgerpending startup")), "{text}");
     }
 
     #[test]
