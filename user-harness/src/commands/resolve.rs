@@ -103,7 +103,6 @@ fn addresses(session: &mut Session, arguments: &Resolve, output: &mut Output) ->
         family: arguments.family.number(),
         socket_type: over.socket_type(),
         protocol: over.protocol(),
-        ..Wanted::default()
     };
     let provider = Namespace::from(arguments.namespace).guid();
     let found = session.finish(session.client.begin_resolve(provider, &wanted, ROOM), None)?;

@@ -202,7 +202,7 @@ impl Reader {
         Some(name)
     }
 
-    fn data_to_send(&self, fields: &mut Fields<'_>) -> Option<Data> {
+    fn data_to_send(fields: &mut Fields<'_>) -> Option<Data> {
         if fields.value("data").is_none() {
             fields.missing("data", "what is sent");
         }
@@ -330,5 +330,55 @@ fn figures(table: &DeTable<'_>, path: &mut Vec<String>, found: &mut Vec<Figure>,
             }
         }
         path.pop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const README: &str = include_str!("../../scenarios/README.md");
+
+    #[test]
+    fn every_verb_answer_and_feature_is_described() {
+        for verb in verbs() {
+            let described = ["` ", "`,", " ="].iter().any(|after| README.contains(&format!("`{verb}{after}")));
+            assert!(described, "the verb {verb}");
+        }
+        for answer in [
+            "status",
+            "bytes",
+            "data",
+            "negotiated",
+            "references",
+            "is",
+            "from",
+            "truncated",
+            "value",
+            "told",
+            "code",
+            "addresses",
+            "name",
+            "service",
+        ] {
+            assert!(README.contains(&format!("`{answer}`")), "the answer {answer}");
+        }
+        assert!(Feature::ALL.iter().all(|(name, _)| README.contains(&format!("`{name}`"))));
+    }
+
+    #[test]
+    fn a_wait_takes_what_can_come_of_what_it_waits_for_and_nothing_else() {
+        let text = |answer: &str| {
+            format!(
+                "title = \"x\"\n[[step]]\nsocket = \"a\"\n[[step]]\naccept = \"a\"\nas = \"b\"\nbackground = \"w\"\n\
+                 [[step]]\nwait = \"w\"\n{answer}\n"
+            )
+        };
+        let read = |answer: &str| parse(Source { name: "x.toml".into(), text: text(answer) });
+        assert!(read("status = \"any\"").is_ok());
+        for answer in ["data = \"x\"", "bytes = 0", "negotiated = \"2.2\"", "told = \"read\""] {
+            let (_, problems) = read(answer).expect_err("an accept has no such answer");
+            assert_eq!(problems[0].label, "unknown key", "{answer}");
+        }
     }
 }

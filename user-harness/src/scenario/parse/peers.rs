@@ -39,7 +39,7 @@ impl Reader {
     }
 
     pub(super) fn peer_send(&mut self, fields: &mut Fields<'_>, name: At<String>) -> Option<Action> {
-        let data = self.data_to_send(fields);
+        let data = Self::data_to_send(fields);
         let peer = self.known(fields, name, &[What::Peer]);
         Some(self.peer(fields, PeerAct::Send { peer: peer?, data: data? }))
     }
@@ -82,7 +82,7 @@ impl Reader {
 
     pub(super) fn peer_send_to(&mut self, fields: &mut Fields<'_>, name: At<String>) -> Option<Action> {
         let to = self.to(fields);
-        let data = self.data_to_send(fields);
+        let data = Self::data_to_send(fields);
         let peer = self.known(fields, name, &[What::PeerSocket]);
         Some(self.peer(fields, PeerAct::SendTo { peer: peer?, to: to?, data: data? }))
     }

@@ -90,7 +90,7 @@ impl Reader {
     }
 
     pub(super) fn send(&mut self, fields: &mut Fields<'_>, name: At<String>) -> Option<Action> {
-        let data = self.data_to_send(fields);
+        let data = Self::data_to_send(fields);
         let socket = self.known(fields, name, &[What::Socket]);
         Some(self.request(fields, Call::Send { socket: socket?, data: data? }))
     }
@@ -123,7 +123,7 @@ impl Reader {
 
     pub(super) fn send_to(&mut self, fields: &mut Fields<'_>, name: At<String>) -> Option<Action> {
         let to = self.to(fields);
-        let data = self.data_to_send(fields);
+        let data = Self::data_to_send(fields);
         let socket = self.known(fields, name, &[What::Socket]);
         Some(self.request(fields, Call::SendTo { socket: socket?, to: to?, data: data? }))
     }
