@@ -86,9 +86,13 @@ extern "C" fn keep(_: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     mark_pending(irp)
 }
 
-/// A correct `DriverUnload`.
-extern "C" fn unload(driver: *mut DRIVER_OBJECT) {
+fn delete_link() {
     let mut link = unicode(&LINK_NAME);
     IoDeleteSymbolicLink(&raw mut link);
+}
+
+/// A correct `DriverUnload`.
+extern "C" fn unload(driver: *mut DRIVER_OBJECT) {
+    delete_link();
     IoDeleteDevice(device_of(driver));
 }

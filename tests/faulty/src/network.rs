@@ -48,11 +48,16 @@ impl Network {
         unsafe { sys::WskReleaseProviderNPI(&raw mut self.block) };
     }
 
-    /// Registers and captures.
+    /// Waits as many milliseconds at most.
+    pub fn capture(&mut self, wait: u32) {
+        // SAFETY: PASSIVE_LEVEL; the block is registered.
+        unsafe { sys::WskCaptureProviderNPI(&raw mut self.block, wait, &raw mut self.provider) };
+    }
+
+    /// Registers and captures: the judge's provider is ready.
     pub fn start(&mut self) {
         self.register();
-        // SAFETY: PASSIVE_LEVEL; the block is registered.
-        unsafe { sys::WskCaptureProviderNPI(&raw mut self.block, sys::INFINITE_WAIT, &raw mut self.provider) };
+        self.capture(sys::NO_WAIT);
     }
 
     /// Releases and deregisters.
@@ -123,17 +128,17 @@ impl Network {
         (socket, listener)
     }
 
-    /// A connection whose `WskReceiveEvent` is enabled; its peer. What the peer sends is indicated.
+    /// A connection whose `WskReceiveEvent` is enabled; its peer; the listener between them. What the peer sends is indicated.
     pub fn indicated(
         &self,
         context: *mut c_void,
         callbacks: &'static sys::ClientConnectionDispatch,
-    ) -> (*mut sys::Socket, *mut sys::Socket) {
+    ) -> (*mut sys::Socket, *mut sys::Socket, *mut sys::Socket) {
         let callbacks: *const sys::ClientConnectionDispatch = callbacks;
         let (socket, listener) = self.connect(self.socket_with(sys::FLAG_CONNECTION_SOCKET, context, callbacks.cast()));
         let (_, peer) = finish(|irp| start_accept(listener, irp.cast()));
-        enable_receive_event(socket);
-        (socket, peer as *mut sys::Socket)
+        control_events(socket, WSK_EVENT_RECEIVE, null_mut());
+        (socket, peer as *mut sys::Socket, listener)
     }
 }
 
@@ -152,16 +157,19 @@ static INTERFACE: sys::Guid = sys::Guid {
     data4: [0xab, 0xad, 0x00, 0x90, 0x27, 0x71, 0x9e, 0x09],
 };
 
-fn enable_receive_event(socket: *mut sys::Socket) {
+pub const WSK_EVENT_RECEIVE: u32 = 0x40;
+pub const WSK_EVENT_DISABLE: u32 = 0x8000_0000;
+
+/// Enables or disables event callbacks. Disabling with an IRP completes it when no callback runs any more.
+pub fn control_events(socket: *mut sys::Socket, mask: u32, irp: *mut sys::Irp) -> NTSTATUS {
     const SOL_SOCKET: u32 = 0xffff;
     const SO_WSK_EVENT_CALLBACK: u32 = 0x4002;
-    const WSK_EVENT_RECEIVE: u32 = 0x40;
-    let mut control = EventControl { interface: &raw const INTERFACE, mask: WSK_EVENT_RECEIVE };
+    let mut control = EventControl { interface: &raw const INTERFACE, mask };
     let (kind, size) = (sys::CONTROL_SET_OPTION, size_of::<EventControl>());
     let (input, none) = ((&raw mut control).cast(), null_mut());
-    let Some(function) = connection(socket).basic.control_socket else { return };
-    // SAFETY: the arguments of WskControlSocket, which needs no IRP for this option.
-    unsafe { function(socket, kind, SO_WSK_EVENT_CALLBACK, SOL_SOCKET, size, input, 0, none, null_mut(), null_mut()) };
+    let Some(function) = connection(socket).basic.control_socket else { return UNSUCCESSFUL };
+    // SAFETY: the arguments of WskControlSocket, which needs no IRP to enable.
+    unsafe { function(socket, kind, SO_WSK_EVENT_CALLBACK, SOL_SOCKET, size, input, 0, none, null_mut(), irp) }
 }
 
 /// Has a peer send a few bytes.
@@ -352,7 +360,7 @@ macro_rules! indicated {
             KeInitializeEvent(&raw mut $state.event, 0, 0);
             $state.network.start();
             let context: *mut State = $state;
-            let ($socket, peer) = $state.network.indicated(context.cast(), &CALLBACKS);
+            let ($socket, peer, _) = $state.network.indicated(context.cast(), &CALLBACKS);
             $state.slot = $socket as usize;
             send_some(peer);
             wait(&raw mut $state.event);

@@ -33,6 +33,7 @@ pub const INVOKE_ON_SUCCESS: u8 = 0x40;
 pub type Dispatch = unsafe extern "C" fn(*mut DEVICE_OBJECT, *mut IRP) -> NTSTATUS;
 pub type Unload = unsafe extern "C" fn(*mut DRIVER_OBJECT);
 pub type Completion = unsafe extern "C" fn(*mut DEVICE_OBJECT, *mut IRP, *mut c_void) -> NTSTATUS;
+pub type Work = extern "C" fn(*mut DEVICE_OBJECT, *mut c_void);
 pub type Cancel = extern "C" fn(*mut DEVICE_OBJECT, *mut IRP);
 
 /// A driver: what is not said is done right.
@@ -84,6 +85,7 @@ unsafe extern "C" {
     pub safe fn IoAllocateIrp(stack_size: i8, charge: u8) -> *mut IRP;
     pub safe fn IoFreeIrp(irp: *mut IRP);
     pub safe fn IoReuseIrp(irp: *mut IRP, status: NTSTATUS);
+    pub safe fn IoAcquireCancelSpinLock(irql: &mut u8);
     pub safe fn IoReleaseCancelSpinLock(irql: u8);
     pub safe fn IoCancelIrp(irp: *mut IRP) -> u8;
     pub safe fn IoAllocateMdl(address: *mut u8, length: u32, secondary: u8, charge: u8, irp: *mut IRP) -> *mut MDL;
@@ -91,6 +93,14 @@ unsafe extern "C" {
     pub safe fn MmBuildMdlForNonPagedPool(mdl: *mut MDL);
     pub safe fn MmProbeAndLockPages(mdl: *mut MDL, mode: i8, operation: i32);
     pub safe fn MmUnlockPages(mdl: *mut MDL);
+    pub safe fn MmMapLockedPagesSpecifyCache(
+        mdl: *mut MDL,
+        mode: i8,
+        cache: i32,
+        wanted: *mut c_void,
+        bug_check: u32,
+        priority: u32,
+    ) -> *mut u8;
     pub safe fn ExAllocatePool2(flags: u64, size: usize, tag: u32) -> *mut u8;
     pub safe fn ExAllocatePoolWithTag(kind: u32, size: usize, tag: u32) -> *mut u8;
     pub safe fn ExFreePool(block: *mut u8);
@@ -108,6 +118,7 @@ unsafe extern "C" {
     pub safe fn KeSetTimer(timer: *mut KTIMER, due: i64, dpc: *mut KDPC) -> u8;
     pub safe fn KeCancelTimer(timer: *mut KTIMER) -> u8;
     pub safe fn KeInitializeDpc(dpc: *mut KDPC, routine: *mut c_void, context: *mut c_void);
+    pub safe fn KeInsertQueueDpc(dpc: *mut KDPC, a: *mut c_void, b: *mut c_void) -> u8;
     pub safe fn KeFlushQueuedDpcs();
     pub safe fn KeAcquireSpinLockRaiseToDpc(lock: *mut usize) -> u8;
     pub safe fn KeReleaseSpinLock(lock: *mut usize, irql: u8);
@@ -128,6 +139,10 @@ unsafe extern "C" {
         data: *mut c_void,
     ) -> NTSTATUS;
     pub safe fn KeBugCheckEx(code: u32, a: usize, b: usize, c: usize, d: usize) -> !;
+    pub safe fn IoAllocateWorkItem(device: *mut DEVICE_OBJECT) -> *mut c_void;
+    pub safe fn IoQueueWorkItem(item: *mut c_void, routine: Work, queue: u32, context: *mut c_void);
+    pub safe fn IoFreeWorkItem(item: *mut c_void);
+    pub safe fn ObfReferenceObject(object: *mut c_void) -> isize;
     pub safe fn ObfDereferenceObject(object: *mut c_void) -> isize;
     pub safe fn ZwClose(handle: HANDLE) -> NTSTATUS;
     pub safe fn PsCreateSystemThread(
@@ -206,7 +221,24 @@ pub extern "C" fn reclaim(_: *mut DEVICE_OBJECT, _: *mut IRP, _: *mut c_void) ->
     MORE_PROCESSING_REQUIRED
 }
 
-/// Which of its requests the judge makes: 0, then 1.
+/// The step at which the judge sends a request of `METHOD_IN_DIRECT`.
+pub const DIRECT: u32 = 2;
+
+/// The memory that a request of `METHOD_IN_DIRECT` describes.
+pub fn mapped(irp: *mut IRP) -> *mut u8 {
+    // SAFETY: the driver has the IRP.
+    let mdl = unsafe { (*irp).MdlAddress };
+    MmMapLockedPagesSpecifyCache(mdl, 0, 1, null_mut(), 0, 16)
+}
+
+/// Starts a system thread; the handle of it.
+pub fn start_thread(routine: extern "C" fn(*mut c_void), context: *mut c_void) -> HANDLE {
+    let mut thread = null_mut();
+    PsCreateSystemThread(&raw mut thread, 0, null_mut(), null_mut(), null_mut(), routine, context);
+    thread
+}
+
+/// Which of its requests the judge makes: 0, 1, then [`DIRECT`].
 pub fn step(irp: *mut IRP) -> u32 {
     let location = current(irp);
     // SAFETY: the driver has the IRP.
@@ -251,6 +283,13 @@ pub fn set_cancel(irp: *mut IRP, routine: Option<Cancel>) -> bool {
     // SAFETY: everybody exchanges the field atomically.
     let field = unsafe { AtomicPtr::from_ptr(field.cast()) };
     !field.swap(new, Ordering::SeqCst).is_null()
+}
+
+/// A cancel routine: completes the IRP.
+pub extern "C" fn cancel(_: *mut DEVICE_OBJECT, irp: *mut IRP) {
+    // SAFETY: the I/O manager keeps the level there for the cancel routine.
+    IoReleaseCancelSpinLock(unsafe { (*irp).CancelIrql });
+    complete(irp, CANCELLED, 0);
 }
 
 /// Nonpaged pool.

@@ -18,7 +18,7 @@ pub fn run(workspace: &Workspace, options: &cli::Rules) -> Result<Outcome> {
     let image = setup::prepare(workspace).and_then(|tools| artifacts::build_faulty(workspace, &tools));
     let image = image.inspect_err(|error| options.format.summarize_failure(error, &[]))?;
     progress("running the faulty drivers");
-    let rules: Vec<_> = ntlab::rules().map(|rule| (rule, faulty_judge::proves(&image, rule))).collect();
+    let rules: Vec<_> = ntlab::rules().map(|rule| (rule, faulty_judge::prove(&image, rule).is_ok())).collect();
     let proven = rules.iter().filter(|(_, proven)| *proven).count();
     match options.format {
         Format::Human => {

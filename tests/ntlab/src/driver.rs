@@ -15,7 +15,7 @@ use crate::loader::{Image, LoadError};
 use crate::machine::{Inner, Machine};
 use crate::nt::{DEVICE_OBJECT, DO_DEVICE_INITIALIZING, DRIVER_OBJECT, IO_TYPE_DRIVER, IRP, PVOID, UNICODE_STRING};
 use crate::objects::Kind;
-use crate::rules::{self, Violation};
+use crate::rules::{self, Rule, Violation};
 use crate::services::service_key;
 use crate::status::NtStatus;
 
@@ -301,19 +301,25 @@ impl Shared {
     /// Checks that nothing of the driver is live.
     #[expect(clippy::unused_self, reason = "a machine with several drivers will need it")]
     fn check_gone(&self, machine: &Inner, driver: &DRIVER_OBJECT, when: &str) -> Result<(), Stopped> {
-        let mut live = machine.live_devices(driver);
-        live.extend(machine.names.links());
-        live.extend(machine.handles.live());
-        live.extend(machine.live_work());
-        live.extend(machine.live_threads());
-        live.extend(machine.clock.live());
-        live.extend(irp::live_of_driver());
-        live.extend(machine.services.live());
-        live.extend(machine.ip_helper.live());
-        if !live.is_empty() {
-            let what: Vec<&str> = live.iter().map(String::as_str).filter(|line| !line.starts_with(' ')).collect();
+        // First what would run the driver's code.
+        let mut live: Vec<(&'static Rule, Vec<String>)> = vec![
+            (&rules::WORK_LIVE, machine.live_work()),
+            (&rules::THREAD_LIVE, machine.live_threads()),
+            (&rules::TIMER_LIVE, machine.clock.live_timers()),
+            (&rules::DPC_LIVE, machine.clock.live_dpcs()),
+            (&rules::LINK_LIVE, machine.names.links()),
+            (&rules::DEVICE_LIVE, machine.live_devices(driver)),
+            (&rules::IRP_LEAK, irp::live_of_driver()),
+            (&rules::LIVE_AT_UNLOAD, machine.handles.live()),
+            (&rules::LIVE_AT_UNLOAD, machine.services.live()),
+            (&rules::LIVE_AT_UNLOAD, machine.ip_helper.live()),
+        ];
+        live.retain(|(_, lines)| !lines.is_empty());
+        if let Some(&(rule, _)) = live.first() {
+            let lines: Vec<String> = live.into_iter().flat_map(|(_, lines)| lines).collect();
+            let what: Vec<&str> = lines.iter().map(String::as_str).filter(|line| !line.starts_with(' ')).collect();
             let message = format!("{when} and left {}", what.join("; "));
-            return Err(rules::record(&rules::LIVE_AT_UNLOAD, message, live));
+            return Err(rules::record(rule, message, lines));
         }
         machine.etw.check_unload()?;
         machine.wsk.check_unload()?;

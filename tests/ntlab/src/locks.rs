@@ -120,10 +120,11 @@ pub(crate) fn release(lock: &KSPIN_LOCK, kind: LockKind, to: u8) -> Result<(), S
     let (thread, machine) = (this(), machine::current());
     let address = std::ptr::from_ref(lock) as usize;
     let count = thread.held_count.get();
-    let broken = |message: String| Err(rules::record(&rules::LOCK_NOT_OWNED, message, Vec::new()));
+    let rule = if kind == LockKind::Cancel { &rules::CANCEL_LOCK_NOT_OWNED } else { &rules::LOCK_NOT_OWNED };
+    let broken = |message: String| Err(rules::record(rule, message, Vec::new()));
     let position = thread.held[..count].iter().position(|held| held.get().is_some_and(|held| held.lock == address));
     let Some((position, held)) = position.and_then(|index| Some((index, thread.held[index].get()?))) else {
-        return broken(format!("the thread releases spin lock {address:#x} without holding it"));
+        return broken(format!("the thread releases {} without holding it", machine.name_lock(address)));
     };
     if held.kind != kind {
         return broken(format!("{} is released as {kind:?}", machine.describe_lock(&held)));
@@ -157,13 +158,17 @@ pub(crate) fn release_cancel(to: u8) -> Result<(), Stopped> {
 }
 
 impl Inner {
-    /// A lock that is held, for messages.
-    pub(crate) fn describe_lock(&self, held: &Held) -> String {
-        let name = if held.lock == &raw const self.cancel_lock as usize {
+    fn name_lock(&self, lock: usize) -> String {
+        if lock == &raw const self.cancel_lock as usize {
             "the cancel spin lock".to_owned()
         } else {
-            format!("spin lock {:#x}", held.lock)
-        };
+            format!("spin lock {lock:#x}")
+        }
+    }
+
+    /// A lock that is held, for messages.
+    pub(crate) fn describe_lock(&self, held: &Held) -> String {
+        let name = self.name_lock(held.lock);
         format!("{name} ({:?}, taken at {})", held.kind, self.describe_code(held.caller))
     }
 }

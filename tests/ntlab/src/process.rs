@@ -229,7 +229,7 @@ impl Shared {
             }
             if since.elapsed() > machine.options.hang {
                 let message = format!("{} requests of a process or thread that ends are not completed", left.len());
-                return Err(rules::record(&rules::HANGS, message, last.history()));
+                return Err(rules::record(&rules::SLOW_CANCEL, message, last.history()));
             }
             last.wait(machine, LOOK);
             if machine.is_stopped() {

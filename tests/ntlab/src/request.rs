@@ -165,6 +165,8 @@ struct Buffers {
     mdl: usize,
     /// `IRP_MJ_WRITE`: nothing comes back.
     write: bool,
+    /// What the memory of `METHOD_IN_DIRECT` held, and must hold at the end.
+    invariant: Vec<u8>,
 }
 
 /// The part of a request that its IRP and its file refer to.
@@ -346,6 +348,9 @@ fn prepare(machine: &Inner, irp: &IRP, raw: RawIoctl, process: PVOID) -> Buffers
             irp.UserBuffer.set(buffers.output.address as PVOID);
         }
         _ => {
+            if method == METHOD_IN_DIRECT {
+                buffers.invariant.clone_from(&output);
+            }
             buffers.output = UserMemory::new(machine, output);
             if buffers.output.length != 0 {
                 let mdl = mdl::for_user_memory(machine, buffers.output.address, buffers.output.length, process);
@@ -373,6 +378,11 @@ fn finish(irp: &IRP, context: usize) -> Result<(), Stopped> {
     }
     let mut output = buffers.output.take(&machine)?;
     buffers.input.take(&machine)?;
+    if buffers.method == METHOD_IN_DIRECT && output != buffers.invariant {
+        let offset = output.iter().zip(&buffers.invariant).take_while(|(now, before)| now == before).count();
+        let message = format!("the memory that the process passed to be read was modified at offset {offset}");
+        return Err(rules::record(&rules::INVARIANT_MDL, message, irp::events(irp)));
+    }
     if buffers.method == METHOD_BUFFERED && !status.is_error() && information != 0 {
         // SAFETY: the system buffer is at least as long as the output buffer, and `information` is no more.
         output = unsafe { std::slice::from_raw_parts(buffers.system as *const u8, information) }.to_vec();

@@ -55,10 +55,12 @@ pub struct Violation {
 }
 
 impl Violation {
-    /// The driver's source on the stack, the innermost place first. Reads the .pdb beside the .sys; empty without one.
+    /// The driver's source that the report names: on the stack, the innermost place first, then in the message and the history.
+    /// Reads the .pdb beside the .sys; empty without one.
     #[must_use]
     pub fn places(&self) -> Vec<Place> {
-        self.stack.iter().flat_map(|line| self.symbols.places(line)).collect()
+        let lines = self.stack.iter().chain([&self.message]).chain(&self.history);
+        lines.flat_map(|line| self.symbols.places(line)).collect()
     }
 }
 
@@ -141,7 +143,9 @@ rules! {
         "Who returns STATUS_PENDING has marked the IRP pending.", "Call IoMarkIrpPending before the IRP can be completed.";
     MARKED_NOT_RETURNED = "MarkedNotReturned" / Some("MarkIrpPending"),
         "Who marks an IRP pending returns STATUS_PENDING.", "Return STATUS_PENDING whatever became of the IRP meanwhile.";
-    STATUS_WITHOUT_COMPLETION = "StatusWithoutCompletion" / Some("PendedCompletedRequest, DRIVER_VERIFIER_IOMANAGER_VIOLATION (0xC9)"),
+    PENDED_COMPLETED = "PendedCompletedRequest" / Some("PendedCompletedRequest"),
+        "A dispatch routine that has completed an IRP, and has not marked it, does not return STATUS_PENDING.", "Return the status that the IRP was completed with.";
+    STATUS_WITHOUT_COMPLETION = "StatusWithoutCompletion" / Some("DRIVER_VERIFIER_IOMANAGER_VIOLATION (0xC9)"),
         "Who returns another status than STATUS_PENDING has completed the IRP or passed it on.", "Complete the IRP, or mark it and return STATUS_PENDING.";
     STATUS_DIFFERS = "StatusDiffers" / Some("DRIVER_VERIFIER_IOMANAGER_VIOLATION (0xC9)"),
         "The status returned is the status the IRP was completed with.", "Keep the status in a local, complete, return the local.";
@@ -155,20 +159,32 @@ rules! {
         "No IRP is completed under a spin lock.", "Take the IRP out of the queue under the lock, release it, complete.";
     INFORMATION_BEYOND_BUFFER = "InformationBeyondBuffer" / Some("BufferedIo: copies kernel memory to user mode"),
         "Information is no more than the output buffer's length.", "Check the output length; answer STATUS_BUFFER_TOO_SMALL with Information 0.";
+    INVARIANT_MDL = "InvariantMdl" / Some("Invariant MDL Checking"),
+        "What a process passes to be written or sent is not modified: the memory of IRP_MJ_WRITE and METHOD_IN_DIRECT.", "Work on a copy.";
     IRP_NOT_RECLAIMED = "IrpNotReclaimed" / Some("IoAllocateIrp: MULTIPLE_IRP_COMPLETE_REQUESTS (0x44)"),
         "The completion routine of a driver's own IRP returns STATUS_MORE_PROCESSING_REQUIRED.", "Return it, also after freeing or reusing the IRP.";
     NO_STACK_LOCATION = "NoStackLocation" / Some("NO_MORE_IRP_STACK_LOCATIONS (0x35)"),
         "An IRP passed on has a free stack location.", "Set the device's StackSize, or allocate the IRP with enough locations.";
-    IRP_FREED_IN_USE = "IrpFreedInUse" / Some("IoAllocateFree, DRIVER_VERIFIER_IOMANAGER_VIOLATION (0xC9)"),
+    IRP_FREED_IN_USE = "IrpFreedInUse" / Some("DRIVER_VERIFIER_IOMANAGER_VIOLATION (0xC9)"),
         "Only an IRP that its owner has back is freed or reused.", "Cancel it, wait for its completion, then free it.";
     IRP_FOREIGN = "IrpForeign" / Some("IoAllocateFree, DRIVER_VERIFIER_IOMANAGER_VIOLATION (0xC9)"),
-        "IoFreeIrp and IoReuseIrp get IRPs from IoAllocateIrp.", "Complete what the I/O manager made; free what the driver allocated.";
-    IRP_USE_AFTER_COMPLETE = "IrpUseAfterComplete" / Some("IoAllocateComplete, DRIVER_VERIFIER_IOMANAGER_VIOLATION (0xC9)"),
+        "IoFreeIrp gets IRPs from IoAllocateIrp.", "Complete what the I/O manager made; free what the driver allocated.";
+    IRP_REUSED_FOREIGN = "IrpReusedForeign" / Some("IoReuseIrp"),
+        "IoReuseIrp gets IRPs from IoAllocateIrp.", "Reuse what the driver allocated; the I/O manager's IRPs are used once.";
+    IRP_OWN_COMPLETED = "IrpOwnCompleted" / Some("IoAllocateComplete"),
+        "An IRP that the driver allocated is completed by the driver that it was passed to.", "Free it, or pass it on.";
+    IRP_LEAK = "IrpLeak" / Some("DRIVER_VERIFIER_DETECTED_VIOLATION (0xC4) 0x62"),
+        "At unload all IRPs that the driver allocated are freed.", "Call IoFreeIrp when the IRP has come back for the last time.";
+    IRP_USE_AFTER_COMPLETE = "IrpUseAfterComplete" / Some("DRIVER_VERIFIER_IOMANAGER_VIOLATION (0xC9)"),
         "An IRP is not touched after its completion or release.", "Copy what is needed out of it first.";
-    CANCEL_LOCK_NOT_RELEASED = "CancelSpinLockNotReleased" / Some("CancelSpinLock, CancelSpinLockRelease"),
+    CANCEL_LOCK_NOT_OWNED = "CancelSpinLockNotOwned" / Some("CancelSpinLock"),
+        "IoReleaseCancelSpinLock is called once for each IoAcquireCancelSpinLock, and once in a cancel routine.", "Pair acquire and release.";
+    CANCEL_LOCK_NOT_RELEASED = "CancelSpinLockNotReleased" / Some("CancelSpinLockRelease"),
         "A cancel routine releases the cancel spin lock.", "Call IoReleaseCancelSpinLock(Irp->CancelIrql) in it.";
     CANCEL_NOT_CHECKED = "CancelNotChecked" / Some("IrpCancelField"),
         "Who sets a cancel routine looks at Irp->Cancel afterwards: what was cancelled before is not left pending.", "If Cancel is set and IoSetCancelRoutine(NULL) returns the routine, complete the IRP as cancelled.";
+    SLOW_CANCEL = "SlowCancel" / Some("IO_DRIVER_CANCEL_TIMEOUT"),
+        "A request that is cancelled as its process or thread ends is completed soon.", "Set a cancel routine on what stays pending, or pass it to a driver that does; bound what cannot be cancelled.";
     IRQL_AT_RETURN = "IrqlAtReturn" / Some("IrqlReturn, IRQL_UNEXPECTED_VALUE (0xC8)"),
         "A routine returns at the IRQL it was called at.", "Restore what was saved.";
     IRQL_CHANGE = "IrqlChange" / Some("IRQL_NOT_GREATER_OR_EQUAL (0x09), IRQL_NOT_LESS_OR_EQUAL (0x0A)"),
@@ -191,8 +207,10 @@ rules! {
         "At unload all pool has been freed.", "Free it, by the tag and the caller in the report.";
     DOUBLE_FREE = "DoubleFree" / Some("BAD_POOL_CALLER (0xC2) 0x07"),
         "Pool is freed once.", "Give each block one owner.";
-    BAD_FREE = "BadFree" / Some("BAD_POOL_CALLER (0xC2), SPECIAL_POOL_DETECTED_MEMORY_CORRUPTION (0xC1)"),
-        "What is freed is the start of a pool block, with its own tag.", "Free the pointer that the allocation returned.";
+    BAD_FREE = "BadFree" / Some("DRIVER_VERIFIER_DETECTED_VIOLATION (0xC4) 0x10, BAD_POOL_CALLER (0xC2)"),
+        "What is freed is the start of a pool block of the driver.", "Free the pointer that the allocation returned.";
+    POOL_TAG = "PoolTagMismatch" / Some("BAD_POOL_CALLER (0xC2) 0x0A"),
+        "A pool block is freed with the tag that it was allocated with.", "Name the tag once, as a constant.";
     ZERO_SIZE = "ZeroSizePool" / Some("BAD_POOL_CALLER (0xC2) 0x00"),
         "Pool is allocated with a size and a tag.", "Do not allocate nothing.";
     EXECUTABLE_POOL = "ExecutablePool" / Some("NonPagedPoolExecute: code integrity checks, 0xC4 0x2000"),
@@ -200,13 +218,15 @@ rules! {
     USE_AFTER_FREE = "UseAfterFree" / Some("PAGE_FAULT_IN_FREED_SPECIAL_POOL (0xCC)"),
         "Freed pool is not touched.", "Hold a reference for as long as the block is reached.";
     POOL_OVERRUN = "PoolOverrun" / Some("PAGE_FAULT_BEYOND_END_OF_ALLOCATION (0xCD), SPECIAL_POOL_DETECTED_MEMORY_CORRUPTION (0xC1)"),
-        "Nothing is touched outside of a pool block.", "Check lengths against the block's size.";
+        "Nothing is touched behind the end of a pool block.", "Check lengths against the block's size.";
+    POOL_UNDERRUN = "PoolUnderrun" / Some("SPECIAL_POOL_DETECTED_MEMORY_CORRUPTION (0xC1)"),
+        "Nothing is touched in front of a pool block.", "Check offsets, and what is subtracted from them.";
     ACCESS_VIOLATION = "AccessViolation" / Some("PAGE_FAULT_IN_NONPAGED_AREA (0x50), SYSTEM_SERVICE_EXCEPTION (0x3B)"),
         "A driver touches only memory that is there, as its protection allows.", "See the address and the stack.";
     BUG_CHECK = "BugCheck" / Some("KeBugCheckEx"),
         "A driver does not stop the system.", "Handle the case; a panic shows as a bug check too.";
     HANGS = "DriverHangs" / Some("DRIVER_VERIFIER_DETECTED_VIOLATION (0xC4), DPC_WATCHDOG_VIOLATION (0x133)"),
-        "Dispatch routines return, requests can be cancelled, unload ends.", "Nothing waits in a dispatch routine; every wait is bounded or abortable.";
+        "Dispatch routines, DPCs, DriverEntry and DriverUnload return, and no spin lock is waited for without end.", "Nothing waits in a dispatch routine; every wait is bounded or abortable.";
     BAD_OBJECT = "BadObject" / Some("INVALID_KERNEL_HANDLE (0x93), REFERENCE_BY_POINTER (0x18)"),
         "Objects and handles given to the kernel exist, and are of the type that the routine takes.", "Pair references, and do not use an object after the last one.";
     PAGED_AT_DISPATCH = "PagedAtDispatch" / Some("Force IRQL checking: IRQL_NOT_LESS_OR_EQUAL (0x0A), DRIVER_IRQL_NOT_LESS_OR_EQUAL (0xD1)"),
@@ -216,9 +236,21 @@ rules! {
     BAD_MDL = "BadMdl" / Some("DRIVER_VERIFIER_DETECTED_VIOLATION (0xC4) 0xB0 to 0xB9"),
         "MDLs are locked, mapped, unlocked and freed in order.", "Unlock before freeing; never free the I/O manager's MDL.";
     TIMER_FREED = "ActiveInFreedMemory" / Some("TIMER_OR_DPC_INVALID (0xC7)"),
-        "Freed memory holds no set timer, no queued DPC and no held spin lock.", "Cancel, flush and release first.";
+        "Freed memory holds no set timer, no queued DPC or work item and no held spin lock.", "Cancel, flush and release first.";
+    TIMER_LIVE = "TimerLiveAtUnload" / Some("DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS (0xCE)"),
+        "At unload no timer of the driver is set.", "Call KeCancelTimer in DriverUnload, then KeFlushQueuedDpcs.";
+    DPC_LIVE = "DpcLiveAtUnload" / Some("DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS (0xCE)"),
+        "At unload no DPC of the driver is queued or runs.", "Call KeFlushQueuedDpcs in DriverUnload.";
+    WORK_LIVE = "WorkItemLiveAtUnload" / Some("DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS (0xCE)"),
+        "At unload every work item has run and is freed.", "Wait for it in DriverUnload, then call IoFreeWorkItem.";
+    THREAD_LIVE = "ThreadLiveAtUnload" / Some("DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS (0xCE)"),
+        "At unload no system thread of the driver runs.", "Have it end, and wait for the thread object in DriverUnload.";
+    LINK_LIVE = "LinkLiveAtUnload" / None,
+        "At unload the driver's symbolic links are deleted.", "Call IoDeleteSymbolicLink in DriverUnload, and where DriverEntry fails.";
+    DEVICE_LIVE = "DeviceLiveAtUnload" / None,
+        "At unload the driver's devices are deleted.", "Call IoDeleteDevice in DriverUnload, and where DriverEntry fails.";
     LIVE_AT_UNLOAD = "LiveAtUnload" / Some("DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS (0xCE)"),
-        "At unload nothing of the driver is live.", "Undo in DriverUnload all that DriverEntry did, in reverse order.";
+        "At unload the driver has given back its handles, references, lookaside lists, resources and notifications.", "Undo in DriverUnload all that DriverEntry did, in reverse order.";
     ETW_LIVE_AT_UNLOAD = "EtwLiveAtUnload" / Some("DRIVER_VERIFIER_DETECTED_VIOLATION (0xC4) 0xDD"),
         "A driver that unloads has no ETW provider registered.", "Call EtwUnregister for each EtwRegister, last of all in DriverUnload.";
     ETW_HANDLE = "EtwUseAfterUnregister" / Some("DRIVER_VERIFIER_DETECTED_VIOLATION (0xC4) 0xDC"),

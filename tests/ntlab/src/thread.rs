@@ -60,6 +60,8 @@ pub(crate) struct Thread {
     /// Driver code that ran last, when it is no call into the kernel that shows it: the routine that returned, or the
     /// instruction that faulted; 0 otherwise.
     pub(crate) place: Cell<usize>,
+    /// The IRP that the thread has completed last, by its record, and the stack location at which it was completed.
+    pub(crate) last_completed: Cell<(usize, i8)>,
     pub(crate) calls: [Cell<*const Export>; CALLS],
     pub(crate) call_count: Cell<usize>,
     /// The thread object (`PKTHREAD`) that the driver sees; null until it is needed.
@@ -137,6 +139,7 @@ impl Thread {
             stack: Cell::new(0),
             start: Cell::new(Start { instruction: 0, stack: 0, base: 0 }),
             place: Cell::new(0),
+            last_completed: Cell::new((0, 0)),
             calls: [const { Cell::new(null()) }; CALLS],
             call_count: Cell::new(0),
             object: Cell::new(null_mut()),
@@ -172,6 +175,12 @@ impl Thread {
         let last = self.call_count.get().wrapping_sub(1) % CALLS;
         // SAFETY: the ring holds null or exports that live for ever.
         unsafe { self.calls[last].get().as_ref() }.map_or("the kernel", |export| export.name)
+    }
+
+    /// Whether the thread is inside a call of [`Inner::bounded`] that `is` says of by its name.
+    pub(crate) fn is_inside(&self, is: impl FnOnce(&str) -> bool) -> bool {
+        let shared = self.shared();
+        shared.deadline.load(Ordering::Relaxed) != 0 && is(shared.name())
     }
 
     /// Sets the machine that the thread runs for and returns the one before.

@@ -25,7 +25,12 @@ struct Set {
     timer: usize,
     dpc: usize,
     period: u32,
+    /// Return address of the call that set it.
+    by: usize,
 }
+
+/// How long an unload waits for the end of a DPC routine that has done its work.
+const ENDING: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 struct State {
@@ -76,11 +81,23 @@ impl Clock {
         state.dpcs.iter().any(inside).then_some("a queued DPC")
     }
 
-    /// Set timers and queued DPCs, one line each.
-    pub(crate) fn live(&self) -> Vec<String> {
-        let state = self.state.lock();
-        let timers = state.set.keys().map(|timer| format!("timer {timer:#x}"));
-        timers.chain(state.dpcs.iter().map(|dpc| format!("DPC {dpc:#x}"))).collect()
+    /// Set timers, one line each.
+    pub(crate) fn live_timers(&self) -> Vec<String> {
+        let (machine, state) = (machine::current(), self.state.lock());
+        let line = |set: &Set| format!("timer {:#x} set by {}", set.timer, machine.describe_code(set.by));
+        state.queue.values().map(line).collect()
+    }
+
+    /// DPCs that are queued or run, one line each. A routine that is about to return is awaited.
+    pub(crate) fn live_dpcs(&self) -> Vec<String> {
+        let machine = machine::current();
+        let mut state = self.state.lock();
+        let since = Instant::now();
+        while state.running != 0 && since.elapsed() < ENDING && !machine.is_stopped() {
+            self.change.wait_for(&mut state, Duration::from_millis(5));
+        }
+        let running = Some(state.running).filter(|&dpc| dpc != 0).map(|dpc| format!("DPC {dpc:#x} that runs"));
+        state.dpcs.iter().map(|dpc| format!("DPC {dpc:#x}")).chain(running).collect()
     }
 
     fn next(&self, machine: &Inner) -> Next {
@@ -203,7 +220,7 @@ impl Inner {
         timer.Period.store(period, Ordering::Relaxed);
         let mut state = self.clock.state.lock();
         let was_set = remove(&mut state, address);
-        insert(&mut state, deadline(due), Set { timer: address, dpc: dpc as usize, period });
+        insert(&mut state, deadline(due), Set { timer: address, dpc: dpc as usize, period, by: this().caller.get() });
         self.clock.count(&state);
         drop(state);
         self.start_clock();

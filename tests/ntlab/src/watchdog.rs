@@ -71,7 +71,7 @@ fn look(machine: &Inner, shared: &Shared) {
 
 impl Shared {
     /// The name of the bounded call that runs.
-    fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         let (start, length) = (self.what.load(Ordering::Relaxed), self.what_length.load(Ordering::Relaxed));
         if start.is_null() {
             return "a call";

@@ -15,6 +15,7 @@ use crate::nt::{DEVICE_OBJECT, PVOID, WORK_QUEUE_ITEM};
 use crate::pool::Kind;
 use crate::process::Context;
 use crate::rules;
+use crate::thread::this;
 
 /// Something for a worker thread.
 pub(crate) type Job = Box<dyn FnOnce(&Inner) -> Result<(), Stopped> + Send>;
@@ -32,16 +33,17 @@ struct Queue {
 pub(crate) struct Workers {
     queue: Mutex<Queue>,
     ready: Condvar,
-    /// Work items by address, with their state.
+    /// Work items by address.
     items: Mutex<HashMap<usize, Item>>,
     /// Routines of drivers that run now.
     running: AtomicUsize,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Item {
-    Idle,
-    Queued,
+#[derive(Clone, Copy)]
+struct Item {
+    is_queued: bool,
+    /// Return address of the call that allocated it.
+    by: usize,
 }
 
 impl Workers {
@@ -49,6 +51,12 @@ impl Workers {
     pub(crate) fn wake(&self) {
         drop(self.queue.lock());
         self.ready.notify_all();
+    }
+
+    /// Notes whether a work item is queued; whether it was, none when it is no work item.
+    fn set_queued(&self, item: usize, is_queued: bool) -> Option<bool> {
+        let mut items = self.items.lock();
+        items.get_mut(&item).map(|item| std::mem::replace(&mut item.is_queued, is_queued))
     }
 
     fn next(&self, machine: &Inner) -> Option<(u64, Job)> {
@@ -103,8 +111,11 @@ impl Inner {
         {
             std::thread::sleep(Duration::from_millis(1));
         }
-        let mut live: Vec<String> =
-            self.workers.items.lock().iter().map(|(item, state)| format!("work item {item:#x} ({state:?})")).collect();
+        let line = |(address, item): (&usize, &Item)| {
+            let state = if item.is_queued { "queued" } else { "not freed" };
+            format!("work item {address:#x} ({state}) allocated by {}", self.describe_code(item.by))
+        };
+        let mut live: Vec<String> = self.workers.items.lock().iter().map(line).collect();
         match self.workers.running.load(Ordering::Acquire) {
             0 => {}
             running => live.push(format!("{running} running work item routines")),
@@ -142,21 +153,19 @@ extern "win64" fn io_allocate_work_item(device: *mut DEVICE_OBJECT) -> PVOID {
     if !item.is_null() {
         // SAFETY: the block is new and long enough.
         unsafe { item.cast::<usize>().write(device as usize) };
-        machine.workers.items.lock().insert(item as usize, Item::Idle);
+        let new = Item { is_queued: false, by: this().caller.get() };
+        machine.workers.items.lock().insert(item as usize, new);
     }
     item
 }
 
 fn queue(item: PVOID, routine: usize, context: usize, extended: bool) {
     let machine = machine::current();
-    let before = machine.workers.items.lock().insert(item as usize, Item::Queued);
+    let before = machine.workers.set_queued(item as usize, true);
     match before {
-        Some(Item::Idle) => {}
-        Some(Item::Queued) => rules::violate(&rules::BAD_OBJECT, "the work item is queued already", Vec::new()),
-        None => {
-            machine.workers.items.lock().remove(&(item as usize));
-            rules::violate(&rules::BAD_OBJECT, format!("{item:p} is no work item"), Vec::new())
-        }
+        Some(false) => {}
+        Some(true) => rules::violate(&rules::BAD_OBJECT, "the work item is queued already", Vec::new()),
+        None => rules::violate(&rules::BAD_OBJECT, format!("{item:p} is no work item"), Vec::new()),
     }
     // SAFETY: the item is live, and begins with its device.
     let device = unsafe { item.cast::<usize>().read() } as *mut DEVICE_OBJECT;
@@ -166,7 +175,7 @@ fn queue(item: PVOID, routine: usize, context: usize, extended: bool) {
     machine.run_later(Box::new(move |machine| {
         // The routine may free the item or queue it again.
         machine.workers.running.fetch_add(1, Ordering::AcqRel);
-        machine.workers.items.lock().insert(item, Item::Idle);
+        machine.workers.set_queued(item, false);
         let result = Context::system(machine).enter(|| call::driver("a work item routine", routine, &arguments));
         machine.workers.running.fetch_sub(1, Ordering::AcqRel);
         result?;
@@ -185,11 +194,9 @@ extern "win64" fn io_queue_work_item_ex(item: PVOID, routine: usize, _queue: u32
 extern "win64" fn io_free_work_item(item: PVOID) {
     let machine = machine::current();
     let before = machine.workers.items.lock().remove(&(item as usize));
-    match before {
-        Some(Item::Idle) => or_escape(machine.pool.free_internal(item as usize)),
-        Some(Item::Queued) => {
-            rules::violate(&rules::LIVE_AT_UNLOAD, "IoFreeWorkItem on a work item that is queued", Vec::new())
-        }
+    match before.map(|item| item.is_queued) {
+        Some(false) => or_escape(machine.pool.free_internal(item as usize)),
+        Some(true) => rules::violate(&rules::TIMER_FREED, "IoFreeWorkItem on a work item that is queued", Vec::new()),
         None => rules::violate(&rules::BAD_OBJECT, format!("{item:p} is no work item"), Vec::new()),
     }
 }

@@ -1,9 +1,10 @@
-//! Unloads and leaves its symbolic link.
+//! Unloads and keeps a reference.
 
 use crate::prelude::*;
 
 pub const FAULT: Fault = Fault { unload, ..CORRECT };
 
 extern "C" fn unload(driver: *mut DRIVER_OBJECT) {
-    IoDeleteDevice(device_of(driver));
+    ObfReferenceObject(device_of(driver).cast());
+    crate::unload(driver);
 }

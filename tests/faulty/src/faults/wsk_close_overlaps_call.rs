@@ -31,9 +31,8 @@ extern "C" fn request(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     state.slot = socket as usize;
     KeInitializeEvent(&raw mut state.event, 0, 0);
     KeInitializeEvent(&raw mut state.other_event, 0, 0);
-    let mut thread = null_mut();
     let context: *mut State = state;
-    PsCreateSystemThread(&raw mut thread, 0, null_mut(), null_mut(), null_mut(), closer, context.cast());
+    let thread = start_thread(closer, context.cast());
     let mut memory = Memory::new(4);
     start_send(socket, &mut memory, own_irp(hand_over, context.cast()));
     ZwClose(thread);

@@ -6,8 +6,10 @@ use core::ffi::c_void;
 pub const TWIN: Fault = Fault { request, unload };
 
 extern "C" fn request(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
-    if step(irp) == 0 {
-        return pend(irp);
+    match step(irp) {
+        0 => return pend(irp),
+        DIRECT => return look_at_data(irp),
+        _ => {}
     }
     let state = state(device);
     take_locks(state);
@@ -25,10 +27,13 @@ fn pend(irp: *mut IRP) -> NTSTATUS {
     status
 }
 
-extern "C" fn cancel(_: *mut DEVICE_OBJECT, irp: *mut IRP) {
-    // SAFETY: the I/O manager keeps the level there for the cancel routine.
-    IoReleaseCancelSpinLock(unsafe { (*irp).CancelIrql });
-    complete(irp, CANCELLED, 0);
+/// Reads the memory that a process wants sent, at `DISPATCH_LEVEL`.
+fn look_at_data(irp: *mut IRP) -> NTSTATUS {
+    let memory = mapped(irp);
+    let before = KfRaiseIrql(DISPATCH_LEVEL);
+    peek(memory);
+    KeLowerIrql(before);
+    complete(irp, SUCCESS, 16)
 }
 
 fn take_locks(state: &mut State) {

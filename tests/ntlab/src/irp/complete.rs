@@ -29,8 +29,9 @@ fn broken(rule: &'static Rule, message: impl Into<String>, header: Option<&Heade
     rules::record(rule, message, header.map_or_else(Vec::new, Header::history))
 }
 
-/// Notes one of the two things that must agree about a location, and judges when both are there.
-fn judge(header: &Header, location: i8, bits: u64) -> Result<u64, Stopped> {
+/// Notes one of the two things that must agree about a location, and judges when both are there. `unmarked` is the rule for a
+/// dispatch routine that returned `STATUS_PENDING` without having marked the location.
+fn judge(header: &Header, location: i8, bits: u64, unmarked: &'static Rule) -> Result<u64, Stopped> {
     if !(1..=JUDGED).contains(&location) {
         return Ok(0);
     }
@@ -41,7 +42,7 @@ fn judge(header: &Header, location: i8, bits: u64) -> Result<u64, Stopped> {
         match (now & RETURNED_PENDING != 0, now & PASSED_MARKED != 0) {
             (true, false) => {
                 return Err(broken(
-                    &rules::PENDING_NOT_MARKED,
+                    unmarked,
                     format!("the dispatch routine at stack location {location} returned STATUS_PENDING"),
                     Some(header),
                 ));
@@ -142,6 +143,7 @@ impl Passed {
     fn dispatch(self) -> Result<NtStatus, Stopped> {
         let (device, header) = (self.device as *mut DEVICE_OBJECT, header(self.irp as *const IRP));
         let location = self.location();
+        thread::this().last_completed.set((0, 0));
         // SAFETY: the location is inside the IRP.
         let major = unsafe { &*self.body().current() }.MajorFunction.get();
         // SAFETY: the caller passed a device; if it is none, the fault is the driver's.
@@ -163,7 +165,10 @@ impl Passed {
 
 fn returned(header: &Header, location: i8, status: NtStatus, what: &str) -> Result<(), Stopped> {
     let pending = status == NtStatus::PENDING;
-    let now = judge(header, location, RETURNED | if pending { RETURNED_PENDING } else { 0 })?;
+    // Whoever completes it on another thread does so rightfully: then what is missing is the mark.
+    let own = thread::this().last_completed.get() == (std::ptr::from_ref(header) as usize, location);
+    let unmarked = if own { &rules::PENDED_COMPLETED } else { &rules::PENDING_NOT_MARKED };
+    let now = judge(header, location, RETURNED | if pending { RETURNED_PENDING } else { 0 }, unmarked)?;
     if pending || now == 0 {
         return Ok(());
     }
@@ -188,7 +193,12 @@ fn begin(body: &IRP, header: Option<&Header>) -> Result<(), Stopped> {
         if state != State::Live || !header.change(word, State::Completing) {
             return Err(broken(&rules::DOUBLE_COMPLETION, "the IRP is completed already", Some(header)));
         }
+        header.used.store(true, Ordering::Relaxed);
         header.note("IoCompleteRequest by", thread::this().caller.get());
+    }
+    let is_own = header.is_some_and(|header| header.owner.get() == Owner::Driver);
+    if is_own && body.CurrentLocation.get() > body.StackCount.get() {
+        return Err(broken(&rules::IRP_OWN_COMPLETED, "the IRP was passed to no driver", header));
     }
     if body.Type.get() != IO_TYPE_IRP || body.CurrentLocation.get() > body.StackCount.get() {
         return Err(broken(&rules::DOUBLE_COMPLETION, "no driver has the IRP, or it is none", header));
@@ -223,6 +233,9 @@ pub(crate) fn complete(irp: *mut IRP) -> Result<(), Stopped> {
     // SAFETY: the caller owns the IRP; if it is none, the fault is the driver's. Freed IRPs stay readable.
     let body = unsafe { &*irp };
     begin(body, header)?;
+    thread::this()
+        .last_completed
+        .set((header.map_or(0, |header| std::ptr::from_ref(header) as usize), body.CurrentLocation.get()));
     machine.at_point();
     let before = irql::current();
     let raises = before < irql::DISPATCH && header.is_some_and(Header::is_forced) && machine.random() & 1 == 0;
@@ -253,7 +266,8 @@ fn walk(irp: *mut IRP, body: &IRP, header: Option<&Header>) -> Result<bool, Stop
         body.skip();
         let mut marked = stack.Control.get() & SL_PENDING_RETURNED;
         if let Some(header) = header {
-            judge(header, location, PASSED | if marked != 0 { PASSED_MARKED } else { 0 })?;
+            let bits = PASSED | if marked != 0 { PASSED_MARKED } else { 0 };
+            judge(header, location, bits, &rules::PENDING_NOT_MARKED)?;
             if header.was_forced(location) {
                 marked = SL_PENDING_RETURNED;
             }

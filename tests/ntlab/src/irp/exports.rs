@@ -6,7 +6,7 @@ use crate::exports::{Export, routines};
 use crate::irp;
 use crate::machine;
 use crate::nt::{DEVICE_OBJECT, IRP};
-use crate::rules;
+use crate::rules::{self, Rule};
 use crate::thread::this;
 
 extern "win64" fn io_allocate_irp(stack_size: i8, _charge_quota: u8) -> *mut IRP {
@@ -16,13 +16,13 @@ extern "win64" fn io_allocate_irp(stack_size: i8, _charge_quota: u8) -> *mut IRP
     irp::allocate(stack_size, Owner::Driver, None)
 }
 
-/// The checks that `IoFreeIrp` and `IoReuseIrp` share: the driver allocated the IRP and has it back.
-fn require_own(irp: *mut IRP, what: &str) {
+/// The checks that `IoFreeIrp` and `IoReuseIrp` share: the driver allocated the IRP (or `foreign` is broken) and has it back.
+fn require_own(irp: *mut IRP, what: &str, foreign: &'static Rule) {
     let Some(header) = header(irp) else {
-        rules::violate(&rules::IRP_FOREIGN, format!("{what} on {irp:p}, which is no IRP of the kernel"), Vec::new())
+        rules::violate(foreign, format!("{what} on {irp:p}, which is no IRP of the kernel"), Vec::new())
     };
     if header.owner.get() != Owner::Driver {
-        rules::violate(&rules::IRP_FOREIGN, format!("{what} on an IRP of the I/O manager"), header.history());
+        rules::violate(foreign, format!("{what} on an IRP of the I/O manager"), header.history());
     }
     // SAFETY: slots with a header are readable.
     let body = unsafe { &*irp };
@@ -42,13 +42,13 @@ fn require_own(irp: *mut IRP, what: &str) {
 }
 
 extern "win64" fn io_free_irp(irp: *mut IRP) {
-    require_own(irp, "IoFreeIrp");
+    require_own(irp, "IoFreeIrp", &rules::IRP_FOREIGN);
     irp::history(irp, "freed by", this().caller.get());
     machine::current().release_body(irp);
 }
 
 extern "win64" fn io_reuse_irp(irp: *mut IRP, status: i32) {
-    require_own(irp, "IoReuseIrp");
+    require_own(irp, "IoReuseIrp", &rules::IRP_REUSED_FOREIGN);
     // SAFETY: the IRP is live and its owner's.
     let stack_size = unsafe { &*irp }.StackCount.get();
     // SAFETY: it has room for the stack size that it was allocated with.
@@ -56,9 +56,7 @@ extern "win64" fn io_reuse_irp(irp: *mut IRP, status: i32) {
     // SAFETY: as above.
     unsafe { &*irp }.set_status(status, 0);
     if let Some(header) = header(irp) {
-        header.marks.store(0, std::sync::atomic::Ordering::Relaxed);
-        header.forced.store(0, std::sync::atomic::Ordering::Relaxed);
-        header.incarnation.fetch_add(1, std::sync::atomic::Ordering::Release);
+        header.begin_use();
         header.set_state(State::Live);
         header.note("reused by", this().caller.get());
     }

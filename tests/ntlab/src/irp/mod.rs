@@ -10,7 +10,7 @@ mod exports;
 mod slab;
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -81,6 +81,8 @@ pub(crate) struct Header {
     incarnation: AtomicU32,
     /// Four bits for each stack location, see `complete`.
     marks: AtomicU64,
+    /// Whether it was completed since it was initialized.
+    used: AtomicBool,
     /// Locations whose drivers got the IRP later than its sender was told: a bit for each.
     forced: AtomicU32,
     final_status: AtomicI32,
@@ -104,6 +106,7 @@ impl Header {
             state: AtomicU64::new(0),
             incarnation: AtomicU32::new(0),
             marks: AtomicU64::new(0),
+            used: AtomicBool::new(false),
             forced: AtomicU32::new(0),
             final_status: AtomicI32::new(0),
             owner: Cell::new(Owner::Manager),
@@ -124,6 +127,14 @@ impl Header {
     fn change(&self, word: u64, to: State) -> bool {
         let next = (word >> 2 << 2) + 4 + to as u64;
         self.state.compare_exchange(word, next, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// The IRP is initialized, for the first time or anew: what was noted of its use before is forgotten.
+    fn begin_use(&self) {
+        self.marks.store(0, Ordering::Relaxed);
+        self.forced.store(0, Ordering::Relaxed);
+        self.used.store(false, Ordering::Relaxed);
+        self.incarnation.fetch_add(1, Ordering::Release);
     }
 
     fn set_state(&self, to: State) -> u64 {
@@ -229,9 +240,7 @@ pub(crate) fn allocate(stack_size: i8, owner: Owner, finish: Option<(Finish, usi
     if let Some(header) = header(irp) {
         header.slots.store(1, Ordering::Relaxed);
         header.bodies.store(1, Ordering::Relaxed);
-        header.marks.store(0, Ordering::Relaxed);
-        header.forced.store(0, Ordering::Relaxed);
-        header.incarnation.fetch_add(1, Ordering::Relaxed);
+        header.begin_use();
         header.owner.set(owner);
         header.finish.set(finish);
         header.stack_size.set(stack_size);
@@ -250,6 +259,11 @@ pub(crate) fn header<'a>(irp: *const IRP) -> Option<&'a Header> {
     let address = machine::current().irps.slot_of(irp as usize)?;
     // SAFETY: the slab writes a header at the start of each slot that it gives out, and never takes it away.
     Some(unsafe { &*(address as *const Header) })
+}
+
+/// Whether a driver's own IRP was completed and not reused since.
+pub(crate) fn is_used(irp: *const IRP) -> bool {
+    header(irp).is_some_and(|header| header.owner.get() == Owner::Driver && header.used.load(Ordering::Relaxed))
 }
 
 /// Adds an event to an IRP's history.

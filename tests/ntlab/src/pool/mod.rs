@@ -286,7 +286,7 @@ impl Pool {
             && tag != block.tag.get()
         {
             let message = format!("freed with the tag {}", tag_text(tag));
-            return Err(rules::record(&rules::BAD_FREE, message, block.history()));
+            return Err(rules::record(&rules::POOL_TAG, message, block.history()));
         }
         if block.kind.get().paged && irql::current() > irql::APC {
             let message = format!("paged pool is freed at IRQL {}", irql::current());
@@ -319,8 +319,8 @@ impl Pool {
         let pages = size.div_ceil(PAGE_SIZE).max(1);
         let start = address & !(PAGE_SIZE - 1); // a block begins in its first page
         if let Some(offset) = written_slack(start, address, size) {
-            let message = format!("written at offset {offset:#x} of a block of {size:#x} bytes");
-            return Err(rules::record(&rules::POOL_OVERRUN, message, block.history()));
+            let message = format!("written at offset {offset} of a block of {size} bytes");
+            return Err(rules::record(outside(offset), message, block.history()));
         }
         if block.kind.get().paged {
             machine::current().paged.remove(start);
@@ -383,11 +383,11 @@ impl Pool {
     /// What an access to `address` hit, if it is pool.
     pub(crate) fn describe_fault(&self, address: usize) -> Option<(&'static Rule, String, Vec<String>)> {
         let block = self.find(address)?;
-        let offset = address.wrapping_sub(block.address.get());
+        let offset = address.wrapping_sub(block.address.get()).cast_signed();
         let (rule, what) = if block.state.load(Ordering::Acquire) == FREED {
-            (&rules::USE_AFTER_FREE, format!("offset {offset:#x} of a freed block"))
+            (&rules::USE_AFTER_FREE, format!("offset {offset} of a freed block"))
         } else {
-            (&rules::POOL_OVERRUN, format!("offset {offset:#x} of a block of {:#x} bytes", block.size.get()))
+            (outside(offset), format!("offset {offset} of a block of {} bytes", block.size.get()))
         };
         Some((rule, what, block.history()))
     }
@@ -411,6 +411,11 @@ fn fill_slack(start: usize, address: usize, size: usize) {
         // SAFETY: the slack is inside the block's own accessible pages.
         unsafe { (at as *mut u8).write_bytes(SLACK, length) };
     }
+}
+
+/// The rule that forbids touching what lies at `offset` of a block, outside of it.
+const fn outside(offset: isize) -> &'static Rule {
+    if offset < 0 { &rules::POOL_UNDERRUN } else { &rules::POOL_OVERRUN }
 }
 
 /// The offset, from the block, of slack that was written to.

@@ -106,7 +106,7 @@ impl Slab {
             {
                 rules::violate(
                     &rules::USE_AFTER_FREE,
-                    format!("offset {offset:#x} of a freed block was written to"),
+                    format!("offset {offset} of a freed block was written to"),
                     record.history(),
                 );
             }
@@ -123,7 +123,7 @@ impl Slab {
         let (at, length) = slack(record);
         if let Some(offset) = bytes(at, length).iter().position(|&byte| byte != SLACK) {
             let size = record.size.get();
-            let message = format!("written at offset {:#x} of a block of {size:#x} bytes", size + offset);
+            let message = format!("written at offset {} of a block of {size} bytes", size + offset);
             return Err(rules::record(&rules::POOL_OVERRUN, message, record.history()));
         }
         // SAFETY: the block lies in the slot; it is freed, so nobody may reach it.

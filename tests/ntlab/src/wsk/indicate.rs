@@ -5,6 +5,7 @@
 //!
 //! Source: *`WskReceiveEvent`*, *`WskReceiveFromEvent`*, *`WskDisconnectEvent`*, *`WskSendBacklogEvent`*, *`WskRelease`*.
 
+use std::collections::HashMap;
 use std::ffi::c_void;
 use std::io;
 use std::net::SocketAddr;
@@ -152,22 +153,53 @@ impl Drop for Indication {
     }
 }
 
+/// Lists that the driver has, by their address.
+#[derive(Default)]
+pub struct Lists {
+    retained: HashMap<usize, Indication>,
+    /// Those of callbacks that have not returned: the socket, and whether the list is released already.
+    indicated: HashMap<usize, (usize, bool)>,
+}
+
+impl Lists {
+    /// How many the driver has to release.
+    pub fn retained(&self) -> usize {
+        self.retained.len()
+    }
+
+    /// A callback of `socket` gets `list`.
+    fn begin(&mut self, list: usize, socket: usize) {
+        self.indicated.insert(list, (socket, false));
+    }
+
+    /// The callback has returned; whether the list was released meanwhile.
+    fn end(&mut self, list: usize) -> bool {
+        self.indicated.remove(&list).is_some_and(|(_, is_released)| is_released)
+    }
+
+    /// Releases a list: whether it had been retained; none when the driver does not have it from `socket`.
+    ///
+    /// Whoever is to take the data may be quicker than the callback that is about to answer `STATUS_PENDING`.
+    fn release(&mut self, list: usize, socket: usize) -> Option<bool> {
+        if self.retained.get(&list).is_some_and(|list| list.socket == socket) {
+            return self.retained.remove(&list).map(|_| true);
+        }
+        let (of, is_released) = self.indicated.get_mut(&list)?;
+        (*of == socket && !std::mem::replace(is_released, true)).then_some(false)
+    }
+}
+
 /// `WskRelease`, of either kind of list.
 pub extern "win64" fn release(socket: *mut sys::Socket, list: *mut c_void) -> Status {
     const RELEASES: &[Category] = &[Category::Connection, Category::Stream, Category::Datagram];
     let outcome = (|| {
         let provider = kernel::provider();
         let call = provider.enter("WskRelease", socket, RELEASES, false)?;
-        let found = {
-            let mut retained = provider.retained.lock();
-            let own = retained.get(&(list as usize)).is_some_and(|list| list.socket == socket as usize);
-            if own { retained.remove(&(list as usize)) } else { None }
-        };
-        if found.is_none() {
+        let Some(was_retained) = provider.lists.lock().release(list as usize, socket as usize) else {
             let message = format!("WskRelease got {list:p}, which is not retained from {}", call.socket);
             return Err(record(&rules::RELEASE_UNKNOWN, message, Vec::new()));
-        }
-        call.socket.inner.lock().events.retained -= 1;
+        };
+        call.socket.inner.lock().events.retained -= usize::from(was_retained);
         Ok(status::SUCCESS)
     })();
     call::or_escape(outcome)
@@ -214,16 +246,27 @@ impl Socket {
         outcome
     }
 
-    /// The driver keeps a list. It may not when it is closing the socket.
-    fn retain(
+    /// A callback that got a list has returned, and the driver keeps the list or does not. It may not when it is closing the socket.
+    fn settle(
         &self,
         provider: &Provider,
         inner: &mut Inner,
         callback: &Callback,
         indication: Indication,
+        is_kept: bool,
     ) -> Result<(), Stopped> {
+        let mut lists = provider.lists.lock();
+        match (lists.end(indication.list()), is_kept) {
+            (true, true) | (false, false) => return Ok(()),
+            (true, false) => {
+                let message = format!("{callback} of {self} did not retain a list for which WskRelease was called");
+                return Err(record(&rules::RELEASE_UNKNOWN, message, Vec::new()));
+            }
+            (false, true) => {}
+        }
         inner.events.retained += 1;
-        provider.retained.lock().insert(indication.list(), indication);
+        lists.retained.insert(indication.list(), indication);
+        drop(lists);
         if self.is_closing() {
             let message = format!("{callback} of {self} retained a list when WskCloseSocket had been called");
             return Err(record(&rules::INDICATION_RETAINED, message, Vec::new()));
@@ -255,6 +298,7 @@ impl Socket {
         inner.events.resumed = false;
         drop(inner);
         let indication = Indication::of_stream(self.object() as usize, &bytes);
+        provider.lists.lock().begin(indication.list(), indication.socket);
         let mut accepted = bytes.len();
         let arguments = [indication.list(), bytes.len(), (&raw mut accepted) as usize];
         let answer = self.call(provider, &callback, Some(0), &arguments)?;
@@ -275,7 +319,7 @@ impl Socket {
                 provider.totals.bytes_received.fetch_add(taken as u64, Ordering::Relaxed);
             }
             inner.events.refused = taken < bytes.len() && !inner.events.resumed;
-            if retain { self.retain(provider, inner, &callback, indication) } else { Ok(()) }
+            self.settle(provider, inner, &callback, indication, retain)
         })?;
         Ok(true)
     }
@@ -303,11 +347,13 @@ impl Socket {
         let datagrams: Vec<_> = inner.events.datagrams.drain(..).collect();
         drop(inner);
         let indication = Indication::of_datagrams(self.object() as usize, &datagrams);
+        provider.lists.lock().begin(indication.list(), indication.socket);
         let answer = self.call(provider, &callback, Some(0), &[indication.list()])?;
         if !matches!(answer, status::SUCCESS | status::PENDING | status::DATA_NOT_ACCEPTED) {
             return Err(self.wrong_answer(&callback, answer));
         }
         self.finish(provider, &callback, |inner| {
+            self.settle(provider, inner, &callback, indication, answer == status::PENDING)?;
             if answer == status::DATA_NOT_ACCEPTED {
                 // Enabled for ever: it is called for new datagrams only. Else the driver enables it again, and gets these.
                 if inner.events.fixed & events::RECEIVE_FROM == 0 {
@@ -318,7 +364,7 @@ impl Socket {
             }
             let bytes: usize = datagrams.iter().map(|(bytes, _)| bytes.len()).sum();
             provider.totals.bytes_received.fetch_add(bytes as u64, Ordering::Relaxed);
-            if answer == status::PENDING { self.retain(provider, inner, &callback, indication) } else { Ok(()) }
+            Ok(())
         })?;
         Ok(true)
     }

@@ -308,7 +308,7 @@ pub(crate) struct Provider {
     /// The number of the IRP with which the provider is lost, or 0.
     lose_at: AtomicU64,
     /// Lists of received data that the driver keeps, by the address that it has.
-    retained: Mutex<HashMap<usize, indicate::Indication>>,
+    lists: Mutex<indicate::Lists>,
     network: OnceLock<thread::Network>,
     totals: Totals,
 }
@@ -337,7 +337,7 @@ impl Provider {
             irps: self.irps.lock().len(),
             irps_taken: self.totals.irps.load(Ordering::SeqCst),
             descriptors: self.control.lock().descriptors(),
-            retained: self.retained.lock().len(),
+            retained: self.lists.lock().retained(),
             address_lists: self.names.lock().lists(),
             sockets_opened: self.totals.sockets_opened.load(Ordering::Relaxed),
             resets: self.totals.resets.load(Ordering::Relaxed),
@@ -351,7 +351,7 @@ impl Provider {
         let mut live = self.registrations.lock().live();
         live.extend(self.sockets.lock().live());
         live.extend(self.irps.lock().values().map(ToString::to_string));
-        let retained = self.retained.lock().len();
+        let retained = self.lists.lock().retained();
         if retained != 0 {
             live.push(format!("{retained} lists of received data that WskRelease was not called for"));
         }

@@ -255,6 +255,11 @@ impl Provider {
             let message = format!("WskCaptureProviderNPI was to wait at IRQL {}", crate::irql::current());
             return Err(record(&crate::rules::IRQL_TOO_HIGH, message, Vec::new()));
         }
+        let holds_up = |what: &str| what == "DriverEntry" || what.starts_with("the dispatch routine");
+        if timeout == sys::INFINITE_WAIT && crate::thread::this().is_inside(holds_up) {
+            let message = "WskCaptureProviderNPI was to wait for ever in DriverEntry or a dispatch routine";
+            return Err(record(&rules::CAPTURE_WAITS, message, Vec::new()));
+        }
         if self.registrations.lock().former.contains(&(block as usize)) {
             return Ok(status::DEVICE_NOT_READY);
         }
@@ -338,6 +343,12 @@ impl Provider {
 // What holds a reference is dropped before a thread may escape.
 
 extern "win64" fn register(npi: *mut sys::ClientNpi, block: *mut sys::Registration) -> Status {
+    let machine = machine::current();
+    machine.require_resident(block as usize, "a WSK_REGISTRATION");
+    // SAFETY: the driver passes NULL or a client NPI.
+    if let Some(npi) = unsafe { npi.as_ref() } {
+        machine.require_resident(npi.dispatch as usize, "a WSK_CLIENT_DISPATCH");
+    }
     let outcome = kernel::provider().register(npi, block);
     call::or_escape(outcome)
 }

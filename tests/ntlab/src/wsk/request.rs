@@ -160,6 +160,10 @@ impl Provider {
         // SAFETY: the location below the current one is inside the IRP, for `location` is above 1.
         let next = unsafe { &*packet.next() };
         let control = next.Control.get() & INVOKE_ALWAYS;
+        if location == count + 1 && irp::is_used(irp) {
+            let message = format!("{function} got an IRP of the driver's own that was completed and not reused since");
+            return Err(record(&rules::IRP_NOT_REUSED, message, irp::events(irp)));
+        }
         if location == count + 1 && (next.CompletionRoutine.get() == 0 || control != INVOKE_ALWAYS) {
             let message = format!(
                 "{function} got an IRP of the driver's own with completion routine {:#x} and control {control:#04x}",

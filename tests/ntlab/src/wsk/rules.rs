@@ -64,6 +64,9 @@ wsk_rules! {
     IRP_IN_USE = "WskIrpInUse",
         "An IRP that WSK has is not passed to WSK again.",
         "Wait for its completion, then call IoReuseIrp.";
+    IRP_NOT_REUSED = "WskIrpNotReused",
+        "A driver's own IRP that was completed is given to IoReuseIrp before WSK gets it again.",
+        "Call IoReuseIrp, then set the completion routine again: what the last call left in the IRP is not the next one's.";
     BUFFER_BEYOND_MDL = "WskBufferBeyondMdl",
         "Offset and Length of a WSK_BUF lie within its MDL chain, and Offset within the first MDL.",
         "Compute the length from the MDLs: Windows reads and writes what lies behind them.";
@@ -85,6 +88,9 @@ wsk_rules! {
     NOT_CAPTURED = "WskDispatchAfterRelease",
         "The provider's functions are called only between a successful capture and its release.",
         "Release the NPI last, when no thread can call the provider any more.";
+    CAPTURE_WAITS = "WskCaptureWaits",
+        "WSK_INFINITE_WAIT is used neither in DriverEntry nor in a dispatch routine.",
+        "Capture on a worker thread and in finite slices: a provider that is late holds up the boot, or a process that cannot end.";
     RELEASE_WITHOUT_CAPTURE = "WskReleaseWithoutCapture",
         "WskReleaseProviderNPI is called once for each successful WskCaptureProviderNPI.",
         "Release in the unwind of the step that captured.";

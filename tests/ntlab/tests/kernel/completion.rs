@@ -45,12 +45,12 @@ fn an_irp_is_not_completed_twice() {
 }
 
 #[test]
-fn pending_is_not_returned_without_the_mark() {
+fn pending_is_not_returned_for_an_unmarked_irp_that_the_dispatch_routine_has_completed() {
     extern "win64" fn unmarked(_: &DEVICE_OBJECT, irp: *mut IRP) -> i32 {
         complete(irp, NtStatus::SUCCESS, 0);
         NtStatus::PENDING.0
     }
-    breaks(&rules::PENDING_NOT_MARKED, &[unmarked]);
+    breaks(&rules::PENDED_COMPLETED, &[unmarked]);
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn a_device_and_a_link_left_at_unload_are_caught() {
     let driver = machine.load_builtin(leaves_device);
     driver.start().expect("starts");
     let Err(Stop::Violation(violation)) = driver.unload() else { panic!("it left a device") };
-    assert_eq!(violation.rule, &rules::LIVE_AT_UNLOAD);
+    assert_eq!(violation.rule, &rules::LINK_LIVE);
     assert!(violation.message.contains("device") && violation.message.contains("symbolic link"), "{violation}");
 }
 
@@ -32,7 +32,7 @@ fn an_irp_of_the_driver_left_at_unload_is_caught() {
         IoAllocateIrp(1, 0);
         complete(irp, NtStatus::SUCCESS, 0)
     }
-    breaks(&rules::LIVE_AT_UNLOAD, &[forget]);
+    breaks(&rules::IRP_LEAK, &[forget]);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn a_request_that_cannot_be_cancelled_hangs_its_process() {
     assert!(request.cancel(), "it is pending, though nobody listens");
     bench.process.exit();
     let report = bench.finish();
-    assert_eq!(report.violations[0].rule, &rules::HANGS, "{report}");
+    assert_eq!(report.violations[0].rule, &rules::SLOW_CANCEL, "{report}");
     assert!(report.violations[0].history.iter().any(|line| line.contains("IoCancelIrp")), "{report}");
 }
 

@@ -124,7 +124,7 @@ fn a_block_is_freed_with_its_own_tag() {
         ExFreePoolWithTag(pool(100), TAG + 1);
         0
     }
-    breaks(&rules::BAD_FREE, &[other]);
+    breaks(&rules::POOL_TAG, &[other]);
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn freed_pool_is_not_touched() {
 }
 
 #[test]
-fn nothing_is_touched_beyond_a_block() {
+fn nothing_is_touched_before_or_behind_a_block() {
     extern "win64" fn far(_: &DEVICE_OBJECT, _: *mut IRP) -> i32 {
         poke(pool(32), 32, 1);
         0
@@ -173,7 +173,7 @@ fn nothing_is_touched_beyond_a_block() {
     }
     breaks(&rules::POOL_OVERRUN, &[far]);
     breaks(&rules::POOL_OVERRUN, &[near]);
-    breaks(&rules::POOL_OVERRUN, &[before]);
+    breaks(&rules::POOL_UNDERRUN, &[before]);
 }
 
 #[test]

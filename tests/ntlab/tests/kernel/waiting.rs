@@ -63,12 +63,17 @@ extern "win64" fn set_and_terminate(context: *mut c_void) {
 }
 
 fn start(routine: extern "win64" fn(*mut c_void), context: *const KEVENT) -> *mut c_void {
+    let (handle, thread) = start_and_keep_handle(routine, context);
+    assert_eq!(ZwClose(handle), 0);
+    thread
+}
+
+fn start_and_keep_handle(routine: extern "win64" fn(*mut c_void), context: *const KEVENT) -> (usize, *mut c_void) {
     let (mut handle, mut thread) = (0, null_mut());
     let start = routine as *const () as usize;
     assert_eq!(PsCreateSystemThread(&raw mut handle, 0, 0, 0, 0, start, context.cast_mut().cast()), 0);
     assert_eq!(ObReferenceObjectByHandle(handle, 0, 0, 0, &raw mut thread, 0), 0);
-    assert_eq!(ZwClose(handle), 0);
-    thread
+    (handle, thread)
 }
 
 #[test]
@@ -147,16 +152,15 @@ fn a_thread_that_still_runs_at_unload_is_caught() {
         ObfDereferenceObject(start(sleep, event(device)));
         complete(irp, NtStatus::SUCCESS, 0)
     }
-    breaks(&rules::LIVE_AT_UNLOAD, &[forget]);
+    breaks(&rules::THREAD_LIVE, &[forget]);
 }
 
 #[test]
 fn a_thread_handle_that_is_not_closed_is_caught() {
     extern "win64" fn forget(device: &DEVICE_OBJECT, irp: *mut IRP) -> i32 {
-        let mut handle = 0;
-        let start = set_and_end as *const () as usize;
-        PsCreateSystemThread(&raw mut handle, 0, 0, 0, 0, start, event(device).cast_mut().cast());
-        wait(event(device).cast(), None);
+        let (_, thread) = start_and_keep_handle(set_and_end, event(device));
+        wait(thread.cast_const(), None);
+        ObfDereferenceObject(thread);
         complete(irp, NtStatus::SUCCESS, 0)
     }
     breaks(&rules::LIVE_AT_UNLOAD, &[forget]);
@@ -214,7 +218,7 @@ fn a_timer_set_at_unload_or_freed_while_set_is_caught() {
         ExFreePool(block.cast());
         complete(irp, NtStatus::SUCCESS, 0)
     }
-    breaks(&rules::LIVE_AT_UNLOAD, &[forget]);
+    breaks(&rules::TIMER_LIVE, &[forget]);
     breaks(&rules::TIMER_FREED, &[free]);
 }
 
@@ -246,7 +250,7 @@ fn a_work_item_that_is_not_freed_is_caught() {
         IoAllocateWorkItem(device);
         complete(irp, NtStatus::SUCCESS, 0)
     }
-    breaks(&rules::LIVE_AT_UNLOAD, &[forget]);
+    breaks(&rules::WORK_LIVE, &[forget]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::{Shutdown, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -95,6 +96,33 @@ fn a_part_that_is_not_accepted_is_indicated_again_after_a_receive() {
             assert_eq!(socket.receive(1, 0).settle(), (status::SUCCESS, 1, b"c".to_vec()));
             until("the rest is indicated", || context.bytes() == b"abcdefdef");
             socket.close();
+            client.end();
+        });
+    });
+}
+
+#[test]
+fn a_list_may_be_released_before_the_callback_that_retains_it_has_returned() {
+    each_seed(|machine| {
+        run(machine, || {
+            let client = Client::new();
+            let context = Context::new();
+            let (told, lists) = mpsc::channel();
+            let (go_on, gone_on) = mpsc::channel();
+            context.answer(move |call| {
+                let Call::Receive(_, list, _) = call else { panic!("{call:?}") };
+                told.send(*list).unwrap();
+                gone_on.recv().unwrap();
+                status::PENDING
+            });
+            let (socket, mut program) = client.pair_with(&context);
+            assert_eq!(socket.events(RECEIVE), status::SUCCESS);
+            program.write_all(b"q").unwrap();
+            assert_eq!(socket.release(lists.recv().unwrap()), status::SUCCESS);
+            go_on.send(()).unwrap();
+            until("the callback has returned", || context.calls.lock().len() == 1);
+            socket.close();
+            assert_eq!(machine.network().counters().retained, 0);
             client.end();
         });
     });

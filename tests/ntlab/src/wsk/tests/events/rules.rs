@@ -101,6 +101,16 @@ fn a_list_is_released_once_and_only_one_that_is_retained() {
 }
 
 #[test]
+fn a_list_that_is_released_while_its_callback_runs_is_retained_by_its_answer() {
+    provoke_in_callback(&rules::RELEASE_UNKNOWN, |call, socket| {
+        if let Call::Receive(_, list, _) = call {
+            assert_eq!(socket.release(*list), status::SUCCESS);
+        }
+        status::SUCCESS
+    });
+}
+
+#[test]
 fn a_driver_that_unloads_with_a_retained_list_leaves_it_behind() {
     let machine = machine(11);
     provoke(&machine, &rules::LIVE_AT_UNLOAD, || {
