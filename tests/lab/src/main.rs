@@ -42,19 +42,19 @@ fn main() -> ExitCode {
 }
 
 fn run(command: &cli::Command) -> Result<Outcome> {
-    let workspace = Workspace::find()?;
+    let workspace = Workspace::find();
     match command {
-        cli::Command::Setup => setup::run(&workspace),
-        cli::Command::Build(options) => artifacts::run_command(&workspace, options),
-        cli::Command::Demo(options) => demo::run(&workspace, options),
-        cli::Command::Test(options) => test::run(&workspace, options),
-        cli::Command::Bench(options) => bench::run(&workspace, options),
-        cli::Command::Contract(options) => contract::run(&workspace, options),
-        cli::Command::Clippy => clippy::run(&workspace),
+        cli::Command::Setup => setup::run(&workspace?),
+        cli::Command::Build(options) => artifacts::run_command(&workspace?, options),
+        cli::Command::Demo(options) => demo::run(&workspace?, options),
+        cli::Command::Test(options) => test::run(&workspace?, options),
+        cli::Command::Bench(options) => bench::run(&workspace?, options),
+        cli::Command::Contract(options) => contract::run(&workspace?, options),
+        cli::Command::Clippy => clippy::run(&workspace?),
         cli::Command::Run(options) => run::run(options),
-        cli::Command::Rules(options) => rules::run(&workspace, options),
-        cli::Command::Layouts => layouts::run(&workspace),
-        cli::Command::Package(options) => package::run(&workspace, options),
-        cli::Command::Wine(options) => wine::run(&workspace, options),
+        cli::Command::Rules(options) => rules::run(&workspace?, options),
+        cli::Command::Layouts => layouts::run(&workspace?),
+        cli::Command::Package(options) => package::run(&workspace?, options),
+        cli::Command::Wine(options) => wine::run(&workspace?, options),
     }
 }

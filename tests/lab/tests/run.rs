@@ -5,7 +5,10 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Command, Output},
+    time::Duration,
 };
+
+use ntlab::{Machine, Options, Report};
 
 /// What mingw's compiler takes to make a driver of one file.
 const FLAGS: [&str; 9] = [
@@ -246,6 +249,41 @@ fn an_entry_point_that_refuses_is_reported_with_its_status() {
 fn a_driver_that_hangs_in_unload_is_stopped() {
     fails("hangs_in_unload", &[], &["--hang", "1"], 1, &["DriverHangs", "DriverUnload"]);
     fails("hangs_in_unload", &["-DWAITS"], &["--hang", "1"], 1, &["DriverHangs", "DriverUnload"]);
+}
+
+/// What becomes of a driver that is started, opened if it has the echo driver's device, and unloaded, in this process.
+fn in_process(driver: &Path) -> Report {
+    let machine = Machine::new(Options { hang: Duration::from_secs(1), ..Options::default() });
+    let loaded = machine.load(driver).unwrap();
+    if loaded.start().is_ok()
+        && let Ok(handle) = machine.process().open(r"\\.\Echo")
+    {
+        let answer = handle.ioctl(0x8000_2000, b"hello", vec![0; 16]).take();
+        assert_eq!(answer.output, b"hello");
+    }
+    machine.finish()
+}
+
+#[test]
+fn drivers_that_never_return_or_fault_leave_the_process_to_the_others() {
+    let compiled =
+        [("hangs_in_unload", &[][..]), ("hangs_in_unload", &["-DWAITS"]), ("faults_in_entry", &[]), ("echo", &[])];
+    let compiled: Vec<_> = compiled.into_iter().filter_map(|(name, more)| compile(name, more)).collect();
+    let [loops, waits, faults, echo] = &compiled[..] else { return };
+    let broken = |report: Report| report.violations.first().map(|first| first.rule.name);
+    for _ in 0..2 {
+        std::thread::scope(|scope| {
+            let hanging = [loops, waits].map(|driver| scope.spawn(|| broken(in_process(driver))));
+            for _ in 0..10 {
+                assert_eq!(broken(in_process(faults)), Some("AccessViolation"));
+                let report = in_process(echo);
+                assert!(report.is_clean(), "{report}");
+            }
+            for thread in hanging {
+                assert_eq!(thread.join().unwrap(), Some("DriverHangs"));
+            }
+        });
+    }
 }
 
 #[test]

@@ -69,5 +69,6 @@ pub use rules::{Rule, Violation, rules};
 pub use security::Token;
 pub use services::RegistryValue;
 pub use status::NtStatus;
+pub use steps::Steps;
 pub use symbols::Place;
 pub use systematic::{Judged, LowResources, Replays, low_resources, replay};

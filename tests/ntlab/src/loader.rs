@@ -69,8 +69,12 @@ impl Image {
         };
         put(0, data.get(..optional.size_of_headers() as usize).unwrap_or_default())?;
         for section in file.section_table().iter() {
-            let bytes = section.pe_data(data).map_err(|error| bad(&error))?;
-            put(section.virtual_address.get(LE) as usize, bytes)?;
+            let (bytes, at) =
+                (section.pe_data(data).map_err(|error| bad(&error))?, section.virtual_address.get(LE) as usize);
+            if !at.is_multiple_of(PAGE_SIZE) {
+                return Err(bad(&format!("a section ({at:#x}) does not begin at a page")));
+            }
+            put(at, bytes)?;
         }
         relocate(file, data, &region).map_err(|error| bad(&error))?;
         let (missing, newer) = bind(file, &region, windows).map_err(|error| bad(&error))?;
@@ -231,4 +235,76 @@ fn protect(file: &PeFile64, region: &Region) -> (Discardable, Pageable) {
         }
     }
     (discardable, pageable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A driver with one section, `ret`, and no imports.
+    fn smallest() -> Vec<u8> {
+        let mut image = vec![0; 0x400];
+        let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, b"MZ");
+        put(0x3c, &0x40_u32.to_le_bytes());
+        put(0x40, b"PE\0\0\x64\x86\x01\0"); // AMD64, one section
+        put(0x54, &0xf0_u16.to_le_bytes()); // SizeOfOptionalHeader
+        put(0x56, &0x22_u16.to_le_bytes()); // executable, of large addresses
+        put(0x58, &0x20b_u16.to_le_bytes()); // PE32+
+        for (at, value) in [
+            (0x68, 0x1000_u32),   // AddressOfEntryPoint
+            (0x78, 0x1000),       // SectionAlignment
+            (0x7c, 0x200),        // FileAlignment
+            (0x90, 0x2000),       // SizeOfImage
+            (0x94, 0x200),        // SizeOfHeaders
+            (0xc4, 16),           // NumberOfRvaAndSizes
+            (0x150, 1),           // of the section: VirtualSize,
+            (0x154, 0x1000),      // VirtualAddress,
+            (0x158, 0x200),       // SizeOfRawData,
+            (0x15c, 0x200),       // PointerToRawData,
+            (0x16c, 0x6000_0020), // and that it is code
+        ] {
+            put(at, &value.to_le_bytes());
+        }
+        put(0x148, b".text");
+        put(0x200, b"\xc3");
+        image
+    }
+
+    fn load(name: &str, bytes: &[u8]) -> Result<Image, LoadError> {
+        let folder = std::env::temp_dir();
+        let path = folder.join(format!("ntlab-{}-{name}.sys", std::process::id()));
+        std::fs::write(&path, bytes).expect("a file in the temporary folder");
+        let outcome = Image::load(&path, 19041);
+        std::fs::remove_file(path).expect("it is there");
+        outcome
+    }
+
+    #[test]
+    fn the_smallest_image_is_loaded() {
+        let image = load("smallest", &smallest()).unwrap();
+        assert_eq!(image.entry, image.region.base() + 0x1000);
+    }
+
+    #[test]
+    fn a_section_begins_at_a_page() {
+        let mut image = smallest();
+        image[0x154] = 8;
+        let error = load("unaligned", &image).unwrap_err().to_string();
+        assert!(error.contains("a section (0x1008) does not begin at a page"), "{error}");
+    }
+
+    /// Neither panics nor crashes: what is loaded all the same is not run here.
+    #[test]
+    fn an_image_of_which_any_byte_of_the_headers_is_wrong_is_refused_or_loaded() {
+        let (image, mut refused) = (smallest(), 0);
+        for at in 0..0x180 {
+            for value in [0, 1, 0x7f, 0x80, 0xff] {
+                let mut image = image.clone();
+                image[at] = value;
+                refused += u32::from(load("wrong", &image).is_err());
+            }
+        }
+        assert!(refused > 50, "{refused}");
+    }
 }

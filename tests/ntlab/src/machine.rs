@@ -374,6 +374,15 @@ impl Inner {
         format!("{address:#x}")
     }
 
+    /// A return address, for messages: 0 is the I/O manager's.
+    pub(crate) fn describe_caller(&self, address: usize) -> String {
+        match address {
+            0 => "the I/O manager".to_owned(),
+            _ if self.in_driver(address) || self.images.iter().all(Code::is_free) => self.describe_code(address),
+            _ => "a routine that ended in a jump".to_owned(),
+        }
+    }
+
     /// The symbols of the machine's drivers.
     pub(crate) fn symbols(&self) -> symbols::Symbols {
         let drivers = self.drivers.lock();

@@ -39,6 +39,18 @@ pub(crate) struct Region {
     size: usize,
 }
 
+/// Where `bytes` first hold something else than `fill`.
+pub(crate) fn first_other(bytes: &[u8], fill: u8) -> Option<usize> {
+    // Whole words first: patterns are checked at every request.
+    let (words, rest) = bytes.as_chunks();
+    let pattern = u64::from_ne_bytes([fill; 8]);
+    let whole = words.iter().take_while(|&&word| u64::from_ne_bytes(word) == pattern).count() * 8;
+    if whole == bytes.len() - rest.len() && rest.iter().all(|&byte| byte == fill) {
+        return None;
+    }
+    bytes[whole..].iter().position(|&byte| byte != fill).map(|index| whole + index)
+}
+
 /// `size` in whole pages, in bytes.
 pub(crate) const fn whole_pages(size: usize) -> usize {
     size.next_multiple_of(PAGE_SIZE)
@@ -96,5 +108,23 @@ impl Drop for Region {
     fn drop(&mut self) {
         // SAFETY: the range is ours by the invariant of `Region`, and nobody reaches it after its owner.
         unsafe { libc::munmap(self.base as *mut c_void, self.size) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_from_a_pattern_is_found_wherever_it_is() {
+        for length in 0..40 {
+            let bytes = vec![7; length];
+            assert_eq!(first_other(&bytes, 7), None);
+            for at in 0..length {
+                let mut bytes = bytes.clone();
+                bytes[at..].fill(8);
+                assert_eq!(first_other(&bytes, 7), Some(at), "{length}");
+            }
+        }
     }
 }

@@ -302,7 +302,7 @@ impl Handle {
             requests.push(Arc::clone(shared));
         }
         match fate {
-            Fate::CancelledBefore => drop(irp::cancel(pointer)?),
+            Fate::CancelledBefore => drop(irp::cancel(pointer, 0)?),
             fate => machine.strike_meanwhile(fate, shared, self.process()),
         }
         machine.bounded(irp::name_of(major), || context.enter(|| irp::call_driver(device, pointer)))?;
@@ -434,7 +434,7 @@ impl Shared {
             Inner::hold_body(irp as *const IRP);
             irp as *mut IRP
         };
-        irp::cancel(irp)?;
+        irp::cancel(irp, 0)?;
         machine.release_body(irp);
         Ok(true)
     }

@@ -139,6 +139,14 @@ impl Inner {
             return frames;
         }
         let Start { mut instruction, stack, base } = thread.start.get();
+        if self.code_of(instruction).is_none() {
+            // The routine ended in a jump into the kernel, and left no frame.
+            let routine = thread.shared().routine.load(Ordering::Relaxed);
+            if self.in_driver(routine) {
+                frames.push(routine);
+            }
+            return frames;
+        }
         let mut state = State { registers: [0; 16], low: stack, high: thread.stack_end() };
         state.registers[Register::RSP as usize] = stack as u64;
         state.registers[Register::RBP as usize] = base as u64;

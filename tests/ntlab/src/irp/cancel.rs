@@ -31,13 +31,13 @@ fn keeps_routine(body: &IRP) -> bool {
     false
 }
 
-/// `IoCancelIrp`: true when the IRP had a cancel routine, which has run.
-pub(crate) fn cancel(irp: *mut IRP) -> Result<bool, Stopped> {
+/// `IoCancelIrp`: true when the IRP had a cancel routine, which has run. `by` is who called it: 0 for the I/O manager.
+pub(crate) fn cancel(irp: *mut IRP, by: usize) -> Result<bool, Stopped> {
     let saved = locks::acquire_cancel()?;
     // SAFETY: the caller keeps the IRP; if it is none, the fault is the driver's.
     let body = unsafe { &*irp };
     if let Some(header) = header(irp) {
-        header.note("IoCancelIrp by", this().caller.get());
+        header.note("IoCancelIrp by", by);
     }
     if body.Cancel.swap(1, Ordering::SeqCst) != 0 && keeps_routine(body) {
         return Err(rules::record(

@@ -79,7 +79,7 @@ extern "win64" fn iof_complete_request(irp: *mut IRP, _priority_boost: i8) {
 }
 
 extern "win64" fn io_cancel_irp(irp: *mut IRP) -> u8 {
-    u8::from(or_escape(irp::cancel(irp)))
+    u8::from(or_escape(irp::cancel(irp, this().caller.get())))
 }
 
 pub(crate) fn exports() -> Vec<Export> {

@@ -191,7 +191,8 @@ impl Header {
         for index in first..log.count {
             let Event { text, value, at, thread, irql } = log.events[index % EVENTS];
             let age = machine.age_at(at);
-            let value = machine.describe_code(value);
+            let value =
+                if text.ends_with(" by") { machine.describe_caller(value) } else { machine.describe_code(value) };
             lines.push(format!("{:>12.6}s thread {thread} IRQL {irql}: {text} {value}", age.as_secs_f64()));
         }
         lines
@@ -244,11 +245,12 @@ pub(crate) fn allocate(stack_size: i8, owner: Owner, finish: Option<(Finish, usi
         header.owner.set(owner);
         header.finish.set(finish);
         header.stack_size.set(stack_size);
-        if owner == Owner::Driver {
+        let is_own = owner == Owner::Driver;
+        if is_own {
             header.allocated_by.set(machine.note_stack());
         }
         header.set_state(State::Live);
-        header.note("allocated by", this().caller.get());
+        header.note("allocated by", if is_own { this().caller.get() } else { 0 });
     }
     machine.irps.count();
     irp

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::{HEADER_SIZE, Header, POISON, State, size_of_irp};
 use crate::machine;
-use crate::memory::{Access, Region};
+use crate::memory::{Access, Region, first_other};
 use crate::nt::{IRP, PAGE_SIZE};
 use crate::pool;
 use crate::rules;
@@ -227,7 +227,7 @@ fn check(slot: usize) {
     let start = header.body.get();
     // SAFETY: the body follows the header in the same accessible slot.
     let body = unsafe { std::slice::from_raw_parts(start as *const u8, size) };
-    if let Some(offset) = body.iter().position(|&byte| byte != POISON) {
+    if let Some(offset) = first_other(body, POISON) {
         if machine::current().is_stopped() {
             return;
         }

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use crate::call::Stopped;
 use crate::irql;
 use crate::machine::{self, Inner};
-use crate::memory::{Access, Region};
+use crate::memory::{Access, Region, first_other};
 use crate::nt::{PAGE_SIZE, PVOID};
 use crate::rules::{self, Rule};
 use crate::thread::this;
@@ -423,7 +423,7 @@ fn written_slack(start: usize, address: usize, size: usize) -> Option<isize> {
     slack(start, address, size).into_iter().find_map(|(at, length)| {
         // SAFETY: the slack is inside the block's own accessible pages.
         let bytes = unsafe { std::slice::from_raw_parts(at as *const u8, length) };
-        let index = bytes.iter().position(|&byte| byte != SLACK)?;
+        let index = first_other(bytes, SLACK)?;
         Some((at + index).cast_signed() - address.cast_signed())
     })
 }

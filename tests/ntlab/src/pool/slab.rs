@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::{ALIGNMENT, Block, FREE, GARBAGE, Kind, LIVE, RECORD_SIZE, SLACK};
 use crate::call::Stopped;
 use crate::machine;
-use crate::memory::{Access, Region};
+use crate::memory::{Access, Region, first_other};
 use crate::rules;
 
 /// Addresses for slots.
@@ -101,7 +101,7 @@ impl Slab {
         let address = slot + RECORD_SIZE;
         if record.state.load(Ordering::Acquire) != FREE {
             let old = bytes(record.address.get(), record.size.get());
-            if let Some(offset) = old.iter().position(|&byte| byte != POISON)
+            if let Some(offset) = first_other(old, POISON)
                 && !machine::current().is_stopped()
             {
                 rules::violate(
@@ -121,7 +121,7 @@ impl Slab {
     /// Takes back a block that is marked freed.
     pub(super) fn free(&self, record: &Block) -> Result<(), Stopped> {
         let (at, length) = slack(record);
-        if let Some(offset) = bytes(at, length).iter().position(|&byte| byte != SLACK) {
+        if let Some(offset) = first_other(bytes(at, length), SLACK) {
             let size = record.size.get();
             let message = format!("written at offset {} of a block of {size} bytes", size + offset);
             return Err(rules::record(&rules::POOL_OVERRUN, message, record.history()));

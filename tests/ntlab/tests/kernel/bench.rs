@@ -68,8 +68,18 @@ pub struct Extension {
     pub event: KEVENT,
     pub lock: KSPIN_LOCK,
     pub other_lock: KSPIN_LOCK,
-    pub closes: usize,
-    pub cleanups: usize,
+    /// What happened to files and their requests, a letter each: x for a cancellation, u for a cleanup, c for a close.
+    pub order: [u8; 16],
+    pub happened: usize,
+}
+
+/// Notes what happened.
+pub fn note(device: &DEVICE_OBJECT, what: u8) {
+    let extension = extension(device);
+    if let Some(place) = extension.order.get_mut(extension.happened) {
+        *place = what;
+    }
+    extension.happened += 1;
 }
 
 /// `CTL_CODE(0x8000, function, method, FILE_ANY_ACCESS)`.
@@ -144,14 +154,12 @@ extern "win64" fn dispatch_open(_: &DEVICE_OBJECT, pointer: *mut IRP) -> i32 {
 }
 
 extern "win64" fn dispatch_cleanup(device: &DEVICE_OBJECT, pointer: *mut IRP) -> i32 {
-    extension(device).cleanups += 1;
+    note(device, b'u');
     complete(pointer, NtStatus::SUCCESS, 0)
 }
 
 extern "win64" fn dispatch_close(device: &DEVICE_OBJECT, pointer: *mut IRP) -> i32 {
-    let extension = extension(device);
-    assert_eq!(extension.cleanups, extension.closes + 1, "IRP_MJ_CLEANUP comes before IRP_MJ_CLOSE");
-    extension.closes += 1;
+    note(device, b'c');
     complete(pointer, NtStatus::SUCCESS, 0)
 }
 
@@ -231,6 +239,12 @@ impl Bench {
     pub fn run_without_buffers(&self, routine: Routine) -> Request {
         extension(Self::device()).routine = Some(routine);
         self.handle.ioctl(RUN_SET, &[], Vec::new())
+    }
+
+    /// What happened to files and their requests.
+    pub fn order() -> String {
+        let extension = extension(Self::device());
+        String::from_utf8_lossy(&extension.order[..extension.happened]).into_owned()
     }
 
     fn device() -> &'static DEVICE_OBJECT {

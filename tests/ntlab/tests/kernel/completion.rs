@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::ptr::null_mut;
 
-use ntlab::nt::{DEVICE_OBJECT, IO_STACK_LOCATION, IRP};
+use ntlab::nt::{DEVICE_OBJECT, IO_STACK_LOCATION, IRP, SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR, SL_INVOKE_ON_SUCCESS};
 use ntlab::{NtStatus, rules};
 
 use crate::bench::*;
@@ -260,17 +260,44 @@ fn a_drivers_own_irp_comes_back_to_it_and_can_be_reused() {
     passes(&[own]);
 }
 
+extern "win64" fn count_and_go_on(device: *mut DEVICE_OBJECT, pointer: *mut IRP, context: *mut c_void) -> i32 {
+    reclaim(device, pointer, context);
+    go_on(device, pointer, context)
+}
+
+/// One IRP of two locations, completed with `status`: how often the lower one's completion routine with `flags` has run.
+fn runs(flags: u8, status: NtStatus, is_cancelled: bool) -> usize {
+    let own = IoAllocateIrp(2, 0);
+    let (mut asked, mut always) = (0_usize, 0_usize);
+    next(own).set_completion(reclaim as *const () as usize, (&raw mut always).cast(), INVOKE_ALWAYS);
+    irp(own).advance();
+    next(own).set_completion(count_and_go_on as *const () as usize, (&raw mut asked).cast(), flags);
+    if is_cancelled {
+        IoCancelIrp(own);
+    }
+    lower(own, status);
+    assert_eq!(always, 1);
+    IoFreeIrp(own);
+    asked
+}
+
+const INVOKE_ALWAYS: u8 = SL_INVOKE_ON_SUCCESS | SL_INVOKE_ON_ERROR | SL_INVOKE_ON_CANCEL;
+
 #[test]
-fn a_completion_routine_runs_only_for_the_outcomes_it_asked_for() {
+fn a_completion_routine_runs_for_each_outcome_that_its_flags_name_and_no_other() {
     extern "win64" fn own(_: &DEVICE_OBJECT, request: *mut IRP) -> i32 {
-        let own = IoAllocateIrp(2, 0);
-        let (mut never, mut always) = (0_usize, 0_usize);
-        next(own).set_completion(reclaim as *const () as usize, (&raw mut always).cast(), 0xe0);
-        irp(own).advance();
-        next(own).set_completion(reclaim as *const () as usize, (&raw mut never).cast(), 0x40);
-        lower(own, NtStatus::UNSUCCESSFUL);
-        assert_eq!((never, always), (0, 1));
-        IoFreeIrp(own);
+        // Success may be informational; STATUS_TIMEOUT and warnings tell which sign counts.
+        let statuses = [(NtStatus::SUCCESS, true), (NtStatus::TIMEOUT, true), (NtStatus::BUFFER_OVERFLOW, false)];
+        let statuses = statuses.into_iter().chain([(NtStatus::UNSUCCESSFUL, false), (NtStatus::CANCELLED, false)]);
+        for (status, is_success) in statuses {
+            for flags in [0, SL_INVOKE_ON_SUCCESS, SL_INVOKE_ON_ERROR, SL_INVOKE_ON_CANCEL, INVOKE_ALWAYS] {
+                for is_cancelled in [false, true] {
+                    let on_status = if is_success { SL_INVOKE_ON_SUCCESS } else { SL_INVOKE_ON_ERROR };
+                    let wanted = flags & on_status != 0 || is_cancelled && flags & SL_INVOKE_ON_CANCEL != 0;
+                    assert_eq!(runs(flags, status, is_cancelled), usize::from(wanted), "{flags:#x} {status:?}");
+                }
+            }
+        }
         complete(request, NtStatus::SUCCESS, 0)
     }
     passes(&[own]);
