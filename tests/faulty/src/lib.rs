@@ -41,7 +41,7 @@ fn unicode(units: &'static [u16]) -> UNICODE_STRING {
 fn chosen(registry_path: PCUNICODE_STRING) -> Option<&'static Fault> {
     // SAFETY: the I/O manager passes a valid string.
     let path = unsafe { &*registry_path };
-    // SAFETY: as above.
+    // SAFETY: the string's buffer has as many units as its length says.
     let units = unsafe { slice::from_raw_parts(path.Buffer, usize::from(path.Length / 2)) };
     let name = units.rsplit(|&unit| unit == u16::from(b'\\')).next()?;
     let named = |text: &str| name.iter().copied().eq(text.bytes().map(u16::from));

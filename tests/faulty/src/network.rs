@@ -346,22 +346,14 @@ macro_rules! client {
 /// A driver whose callback is indicated data on a connection, and what its request does once [`told`].
 #[collapse_debuginfo(yes)]
 macro_rules! indicated {
-    (|$context:ident| $answer:block, |$state:ident, $socket:ident| $body:block) => {
+    ($callback:ident, |$state:ident, $socket:ident| $body:block) => {
         pub const FAULT: Fault = Fault { request, ..CORRECT };
 
         static CALLBACKS: sys::ClientConnectionDispatch = sys::ClientConnectionDispatch {
-            receive_event: Some(received),
+            receive_event: Some($callback),
             disconnect_event: None,
             send_backlog_event: None,
         };
-
-        unsafe extern "win64" fn received(
-            $context: *mut core::ffi::c_void,
-            _: u32,
-            _: *mut sys::DataIndication,
-            _: usize,
-            _: *mut usize,
-        ) -> NTSTATUS $answer
 
         extern "C" fn request(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
             let $state = state(device);

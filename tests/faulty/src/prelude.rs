@@ -192,7 +192,7 @@ pub fn device_of(driver: *mut DRIVER_OBJECT) -> *mut DEVICE_OBJECT {
 pub fn current(irp: *mut IRP) -> *mut IO_STACK_LOCATION {
     // SAFETY: the driver has the IRP; one that has it no more breaks a rule.
     let overlay = unsafe { &raw const (*irp).Tail.Overlay };
-    // SAFETY: as above.
+    // SAFETY: the IRP is there, as its address was just taken.
     let place = unsafe { &raw const (*overlay).__bindgen_anon_2.__bindgen_anon_1.CurrentStackLocation };
     // SAFETY: the union's member while a driver has the IRP.
     unsafe { place.read() }
@@ -252,11 +252,11 @@ pub fn step(irp: *mut IRP) -> u32 {
 pub fn set_status(irp: *mut IRP, status: NTSTATUS, information: usize) {
     // SAFETY: whoever has the IRP may write; who does not have it any more breaks a rule.
     let block = unsafe { &raw mut (*irp).IoStatus };
-    // SAFETY: as above.
+    // SAFETY: the status is a field of the IRP's own.
     let place = unsafe { &raw mut (*block).__bindgen_anon_1.Status };
-    // SAFETY: as above.
+    // SAFETY: whoever has the IRP may write to it; who does not have it any more breaks a rule.
     unsafe { place.write_volatile(status) };
-    // SAFETY: as above.
+    // SAFETY: whoever has the IRP may write to it; who does not have it any more breaks a rule.
     unsafe { (*block).Information = information as u64 };
 }
 

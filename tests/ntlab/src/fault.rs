@@ -46,7 +46,7 @@ pub(crate) fn install() {
             action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
             // SAFETY: both structures are valid for the call; `call_once` makes this the only writer of `PREVIOUS`.
             let previous = unsafe { &raw mut PREVIOUS[index] };
-            // SAFETY: as above.
+            // SAFETY: both structures are valid for the call.
             unsafe { libc::sigaction(signal, &raw const action, previous.cast()) };
         }
         // SAFETY: zero is a valid `sigaction`, completed below.
@@ -116,7 +116,7 @@ extern "C" fn on_fault(signal: c_int, info: *mut siginfo_t, context: *mut c_void
         if let Some(index) = SIGNALS.iter().position(|&known| known == signal) {
             // SAFETY: `install` wrote the entry before this handler could run.
             let previous = unsafe { &raw const PREVIOUS[index] };
-            // SAFETY: as above.
+            // SAFETY: `previous` is the handler that was there before `install`.
             unsafe { libc::sigaction(signal, previous.cast(), std::ptr::null_mut()) };
         }
         return;

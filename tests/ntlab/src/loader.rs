@@ -154,7 +154,7 @@ fn relocate(file: &PeFile64, data: &[u8], region: &Region) -> Result<(), String>
                     let cell = cell(region, entry.virtual_address as usize)?;
                     // SAFETY: `cell` lies in the writable image.
                     let value = unsafe { cell.read_unaligned() };
-                    // SAFETY: as above.
+                    // SAFETY: `cell` lies in the writable image.
                     unsafe { cell.write_unaligned(value.wrapping_add(delta)) };
                 }
                 other => return Err(format!("relocation of type {other}")),

@@ -33,7 +33,7 @@ fn make(machine: &Inner, address: usize, length: usize, internal: bool) -> *mut 
 /// An MDL of the I/O manager for locked user memory.
 pub(crate) fn for_user_memory(machine: &Inner, address: usize, length: usize, process: PVOID) -> *mut MDL {
     let mdl = make(machine, address, length, true);
-    // SAFETY: as in `make`.
+    // SAFETY: null, or an MDL that `make` has just made.
     if let Some(mdl) = unsafe { mdl.as_ref() } {
         mdl.MdlFlags.set(MDL_PAGES_LOCKED);
         mdl.Process.set(process);
@@ -148,7 +148,7 @@ extern "win64" fn probe_and_lock(mdl: &MDL, _mode: i8, operation: i32) {
         // SAFETY: the driver vouches for the memory; if it is not there, the fault is the driver's.
         let byte = unsafe { (page as *const u8).read_volatile() };
         if operation != 0 {
-            // SAFETY: as above.
+            // SAFETY: the driver vouches for memory that may be written; if it may not, the fault is the driver's.
             unsafe { (page as *mut u8).write_volatile(byte) };
         }
     }

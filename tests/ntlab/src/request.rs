@@ -2,6 +2,8 @@
 //!
 //! Models "Buffer Descriptions for I/O Control Codes", "Defining I/O Control Codes" and `CancelIoEx`.
 
+mod buffers;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, ThreadId};
@@ -9,19 +11,17 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use self::buffers::{Buffers, METHOD_BUFFERED, METHOD_IN_DIRECT, METHOD_NEITHER, METHOD_OUT_DIRECT};
 use crate::call::{self, Stopped};
 use crate::chaos::Fate;
 use crate::file::{File, LOOK};
 use crate::irp::{self, Owner};
 use crate::machine::{self, Inner, Machine};
-use crate::mdl;
 use crate::nt::{
     DEVICE_OBJECT, DO_BUFFERED_IO, DO_DIRECT_IO, IO_STACK_LOCATION, IRP, IRP_MJ_DEVICE_CONTROL, IRP_MJ_READ,
     IRP_MJ_WRITE, PVOID,
 };
-use crate::pool::Kind;
 use crate::process::Handle;
-use crate::rules;
 use crate::status::NtStatus;
 
 /// What a request came to.
@@ -112,61 +112,6 @@ impl Asked {
 /// A 64-bit parameter as it lies in a location.
 fn slot(value: i64) -> usize {
     usize::from_le_bytes(value.to_le_bytes())
-}
-
-const METHOD_BUFFERED: u32 = 0;
-const METHOD_IN_DIRECT: u32 = 1;
-const METHOD_OUT_DIRECT: u32 = 2;
-const METHOD_NEITHER: u32 = 3;
-
-/// Memory of a process that the driver reaches: in a pool block, so that going beyond it faults.
-#[derive(Default)]
-struct UserMemory {
-    address: usize,
-    length: usize,
-    /// The memory itself when it is not in a pool block.
-    own: Vec<u8>,
-}
-
-impl UserMemory {
-    fn new(machine: &Inner, mut bytes: Vec<u8>) -> Self {
-        let length = bytes.len();
-        if length == 0 || !machine.options.special_pool {
-            return Self { address: bytes.as_mut_ptr() as usize, length, own: bytes };
-        }
-        let kind = Kind { zeroed: true, internal: true, ..Kind::default() };
-        let block = machine.pool.allocate(length, u32::from_le_bytes(*b"User"), kind);
-        assert!(!block.is_null(), "memory for a request");
-        // SAFETY: the block is new and `length` long.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), block.cast(), length) };
-        Self { address: block as usize, length, own: Vec::new() }
-    }
-
-    /// The bytes, at the end of the request.
-    fn take(&mut self, machine: &Inner) -> Result<Vec<u8>, Stopped> {
-        if !self.own.is_empty() || self.length == 0 {
-            return Ok(std::mem::take(&mut self.own));
-        }
-        // SAFETY: the block is live and `length` long.
-        let bytes = unsafe { std::slice::from_raw_parts(self.address as *const u8, self.length) }.to_vec();
-        machine.pool.free_internal(self.address)?;
-        Ok(bytes)
-    }
-}
-
-/// What belongs to the IRP and goes at its end.
-#[derive(Default)]
-struct Buffers {
-    method: u32,
-    input: UserMemory,
-    output: UserMemory,
-    output_length: usize,
-    system: usize,
-    mdl: usize,
-    /// `IRP_MJ_WRITE`: nothing comes back.
-    write: bool,
-    /// What the memory of `METHOD_IN_DIRECT` held, and must hold at the end.
-    invariant: Vec<u8>,
 }
 
 /// The part of a request that its IRP and its file refer to.
@@ -288,11 +233,11 @@ impl Handle {
         stack.MajorFunction.set(major);
         stack.FileObject.set(self.file().object as *mut _);
         asked.describe(stack);
-        let mut buffers = prepare(&machine, irp, asked.into_buffers(flags), context.process);
+        let mut buffers = Buffers::prepare(&machine, irp, asked.into_buffers(flags), context.process);
         buffers.write = major == IRP_MJ_WRITE;
-        if major == IRP_MJ_DEVICE_CONTROL && buffers.method == METHOD_NEITHER {
+        if let Some(input) = buffers.user_input().filter(|_| major == IRP_MJ_DEVICE_CONTROL) {
             let [output_length, input_length, code, _] = stack.Parameters.get();
-            stack.Parameters.set([output_length, input_length, code, buffers.input.address]);
+            stack.Parameters.set([output_length, input_length, code, input]);
         }
         *shared.buffers.lock() = buffers;
         *shared.irp.lock() = Some(pointer as usize);
@@ -314,54 +259,6 @@ fn length(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).expect("buffers of less than 4 GiB")
 }
 
-/// Describes the buffers in the IRP as the method of the control code says.
-fn prepare(machine: &Inner, irp: &IRP, raw: RawIoctl, process: PVOID) -> Buffers {
-    let method = raw.code & 3;
-    let (input_length, output_length) = (raw.input_length as usize, raw.output_length as usize);
-    let input = raw.input.unwrap_or_default();
-    let mut output = raw.output.unwrap_or_default();
-    output.truncate(output_length);
-    let mut buffers = Buffers { method, output_length, ..Buffers::default() };
-    let system_length = match method {
-        METHOD_BUFFERED => input_length.max(output_length),
-        METHOD_NEITHER => 0,
-        _ => input_length,
-    };
-    if system_length != 0 {
-        let kind = Kind { zeroed: false, internal: true, ..Kind::default() };
-        let system = machine.pool.allocate(system_length, u32::from_le_bytes(*b"IoSB"), kind);
-        assert!(!system.is_null(), "memory for a system buffer");
-        let given = input.len().min(input_length);
-        // SAFETY: the block is new and at least `given` long.
-        unsafe { std::ptr::copy_nonoverlapping(input.as_ptr(), system.cast(), given) };
-        irp.SystemBuffer.set(system);
-        buffers.system = system as usize;
-    }
-    match method {
-        METHOD_BUFFERED => {
-            buffers.output = UserMemory { length: 0, ..UserMemory::default() };
-            irp.UserBuffer.set(std::ptr::null_mut());
-        }
-        METHOD_NEITHER => {
-            buffers.input = UserMemory::new(machine, input);
-            buffers.output = UserMemory::new(machine, output);
-            irp.UserBuffer.set(buffers.output.address as PVOID);
-        }
-        _ => {
-            if method == METHOD_IN_DIRECT {
-                buffers.invariant.clone_from(&output);
-            }
-            buffers.output = UserMemory::new(machine, output);
-            if buffers.output.length != 0 {
-                let mdl = mdl::for_user_memory(machine, buffers.output.address, buffers.output.length, process);
-                irp.MdlAddress.set(mdl);
-                buffers.mdl = mdl as usize;
-            }
-        }
-    }
-    buffers
-}
-
 /// The I/O manager's end of a completion: data back to the process, buffers freed, the process told.
 fn finish(irp: &IRP, context: usize) -> Result<(), Stopped> {
     // SAFETY: `send` gave this reference to the IRP.
@@ -370,33 +267,8 @@ fn finish(irp: &IRP, context: usize) -> Result<(), Stopped> {
     shared.irp.lock().take();
     let result = irp.IoStatus.get();
     let (status, information) = (NtStatus(result.Status), result.Information);
-    let mut buffers = std::mem::take(&mut *shared.buffers.lock());
-    let limit = buffers.output_length;
-    if buffers.method != METHOD_NEITHER && !status.is_error() && information > limit {
-        let message = format!("Information is {information}, the output buffer has {limit} bytes");
-        return Err(rules::record(&rules::INFORMATION_BEYOND_BUFFER, message, irp::events(irp)));
-    }
-    let mut output = buffers.output.take(&machine)?;
-    buffers.input.take(&machine)?;
-    if buffers.method == METHOD_IN_DIRECT && output != buffers.invariant {
-        let offset = output.iter().zip(&buffers.invariant).take_while(|(now, before)| now == before).count();
-        let message = format!("the memory that the process passed to be read was modified at offset {offset}");
-        return Err(rules::record(&rules::INVARIANT_MDL, message, irp::events(irp)));
-    }
-    if buffers.method == METHOD_BUFFERED && !status.is_error() && information != 0 {
-        // SAFETY: the system buffer is at least as long as the output buffer, and `information` is no more.
-        output = unsafe { std::slice::from_raw_parts(buffers.system as *const u8, information) }.to_vec();
-    } else if buffers.method == METHOD_OUT_DIRECT {
-        output.truncate(if status.is_error() { 0 } else { information });
-    }
-    if buffers.write {
-        output.clear();
-    }
-    for block in [buffers.system, buffers.mdl] {
-        if block != 0 {
-            machine.pool.free_internal(block)?;
-        }
-    }
+    let buffers = std::mem::take(&mut *shared.buffers.lock());
+    let output = buffers.end(&machine, irp, status, information)?;
     {
         let mut requests = shared.file.requests.lock();
         let index = shared.index.load(Ordering::Relaxed);

@@ -39,22 +39,22 @@ extern "win64" fn memcpy(to: PVOID, from: *const c_void, size: usize) -> PVOID {
 }
 
 extern "win64" fn memset(to: PVOID, byte: c_int, size: usize) -> PVOID {
-    // SAFETY: as for `memcpy`.
+    // SAFETY: the driver vouches for the range; if it is not there, the fault is its own.
     unsafe { libc::memset(to, byte, size) }
 }
 
 extern "win64" fn memcmp(a: *const c_void, b: *const c_void, size: usize) -> c_int {
-    // SAFETY: as for `memcpy`.
+    // SAFETY: the driver vouches for the range; if it is not there, the fault is its own.
     unsafe { libc::memcmp(a, b, size) }
 }
 
 extern "win64" fn strlen(text: *const c_char) -> usize {
-    // SAFETY: as for `memcpy`.
+    // SAFETY: the driver vouches for the range; if it is not there, the fault is its own.
     unsafe { libc::strlen(text) }
 }
 
 extern "win64" fn strcmp(a: *const c_char, b: *const c_char) -> c_int {
-    // SAFETY: as for `memcpy`.
+    // SAFETY: the driver vouches for the range; if it is not there, the fault is its own.
     unsafe { libc::strcmp(a, b) }
 }
 
@@ -75,7 +75,7 @@ extern "win64" fn wcslen(text: *const u16) -> usize {
 extern "win64" fn compare_memory(a: *const u8, b: *const u8, size: usize) -> usize {
     // SAFETY: the driver vouches for both ranges.
     let a = unsafe { std::slice::from_raw_parts(a, size) };
-    // SAFETY: as above.
+    // SAFETY: the driver vouches for both ranges.
     let b = unsafe { std::slice::from_raw_parts(b, size) };
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
@@ -95,7 +95,7 @@ extern "win64" fn init_unicode_string(string: *mut UNICODE_STRING, source: *cons
 pub(crate) fn text(string: *const UNICODE_STRING) -> String {
     // SAFETY: the driver vouches for the string; if it is none, the fault is its own.
     let string = unsafe { string.read() };
-    // SAFETY: as above.
+    // SAFETY: the buffer is part of the string that the driver vouches for.
     unsafe { string.text() }
 }
 
@@ -111,7 +111,7 @@ extern "win64" fn copy_unicode_string(to: *mut UNICODE_STRING, from: *const UNIC
     if from.is_null() {
         return;
     }
-    // SAFETY: as above.
+    // SAFETY: not null, so a string that the driver vouches for.
     let from = unsafe { from.read() };
     let length = from.Length.min(to.MaximumLength);
     // SAFETY: both buffers hold `length` bytes, as the driver says.

@@ -192,14 +192,14 @@ pub(crate) fn set(object: PVOID, information: u32, descriptor: PVOID) -> NtStatu
         let offset = u32::from_le_bytes([header[16], header[17], header[18], header[19]]);
         if offset == 0 { std::ptr::null() } else { start.wrapping_add(offset as usize) }
     } else {
-        // SAFETY: as above; an absolute descriptor has 40 bytes, the pointer to its DACL last.
+        // SAFETY: an absolute descriptor has 40 bytes, the pointer to its DACL last; the driver vouches for it.
         unsafe { start.wrapping_add(32).cast::<*const u8>().read_unaligned() }
     };
     if dacl.is_null() {
         device::set_acl(object, None);
         return NtStatus::SUCCESS;
     }
-    // SAFETY: as above.
+    // SAFETY: the DACL that the descriptor points to is part of what the driver vouches for.
     match unsafe { Acl::read(dacl) } {
         Some(acl) => {
             device::set_acl(object, Some(acl));
@@ -224,7 +224,7 @@ extern "win64" fn set_dacl_security_descriptor(descriptor: PVOID, present: u8, d
     // SAFETY: the driver vouches for a SECURITY_DESCRIPTOR.
     let control = unsafe { &mut *descriptor.wrapping_byte_add(2).cast::<u16>() };
     *control = if present != 0 { *control | SE_DACL_PRESENT } else { *control & !SE_DACL_PRESENT };
-    // SAFETY: as above.
+    // SAFETY: the DACL pointer is inside the SECURITY_DESCRIPTOR that the driver vouches for.
     unsafe { descriptor.wrapping_byte_add(32).cast::<usize>().write_unaligned(if present != 0 { dacl } else { 0 }) };
     NtStatus::SUCCESS.0
 }

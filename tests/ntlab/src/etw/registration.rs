@@ -120,7 +120,7 @@ impl State {
             self.tell(handle, session)?;
         }
         if !early {
-            // SAFETY: as above.
+            // SAFETY: the driver passes a variable for the handle.
             unsafe { place.write(handle) };
         }
         Ok(NtStatus::SUCCESS)

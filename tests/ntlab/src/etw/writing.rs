@@ -140,7 +140,7 @@ impl Call {
             descriptor,
             // SAFETY: the caller vouches for the pointer.
             activity: unsafe { self.activity.as_ref() }.copied(),
-            // SAFETY: as above.
+            // SAFETY: the caller vouches for the pointer.
             related: unsafe { self.related.as_ref() }.copied(),
             irql: this().irql.get(),
             provider_metadata,
@@ -245,7 +245,7 @@ pub extern "win64" fn activity_id_control(code: u32, place: *mut Guid) -> i32 {
         }
         _ => given,
     };
-    // SAFETY: as above.
+    // SAFETY: the driver passes a place for a GUID, which was read above.
     unsafe { place.write_unaligned(answer) };
     NtStatus::SUCCESS.0
 }

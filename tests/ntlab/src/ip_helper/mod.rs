@@ -64,7 +64,7 @@ fn give<T: Copy>(place: *mut usize, rows: &[T]) -> NtStatus {
     let base = region.base();
     // SAFETY: the region is new, writable and large enough, and aligned to a page.
     unsafe { (base as *mut u32).write(u32::try_from(rows.len()).unwrap_or(0)) };
-    // SAFETY: as above.
+    // SAFETY: the region is new, writable and large enough for the rows behind their count.
     unsafe { std::ptr::copy_nonoverlapping(rows.as_ptr(), (base + ROWS) as *mut T, rows.len()) };
     machine.ip_helper.tables.lock().insert(base, region);
     // SAFETY: the driver passes a place for the pointer.

@@ -131,7 +131,7 @@ fn pass(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> Result<Passed, Stopped> {
 
 impl Passed {
     fn body(&self) -> &IRP {
-        // SAFETY: as for `pass`: no driver has had it since.
+        // SAFETY: `pass` was given an IRP by its owner, and no driver has had it since.
         unsafe { &*(self.irp as *const IRP) }
     }
 
@@ -148,7 +148,7 @@ impl Passed {
         let major = unsafe { &*self.body().current() }.MajorFunction.get();
         // SAFETY: the caller passed a device; if it is none, the fault is the driver's.
         let driver = unsafe { &*device }.DriverObject.get();
-        // SAFETY: as above.
+        // SAFETY: a device that exists has a driver object; if the driver wrote to the field, the fault is its own.
         let routine = unsafe { &*driver }.MajorFunction.get(usize::from(major)).map_or(0, std::cell::Cell::get);
         let what = name_of(major);
         let value = call::driver(what, routine, &[self.device, self.irp])?;
@@ -288,7 +288,7 @@ fn walk(irp: *mut IRP, body: &IRP, header: Option<&Header>) -> Result<bool, Stop
                 return Ok(false);
             }
         } else if above && marked != 0 {
-            // SAFETY: as above.
+            // SAFETY: when there is a location above, `skip` has moved to it.
             let control = &unsafe { &*body.current() }.Control;
             control.set(control.get() | SL_PENDING_RETURNED);
         }

@@ -53,7 +53,7 @@ extern "win64" fn io_reuse_irp(irp: *mut IRP, status: i32) {
     let stack_size = unsafe { &*irp }.StackCount.get();
     // SAFETY: it has room for the stack size that it was allocated with.
     unsafe { initialize(irp, size_of_irp(stack_size), stack_size) };
-    // SAFETY: as above.
+    // SAFETY: the IRP is live and its owner's: `require_own` has seen to it.
     unsafe { &*irp }.set_status(status, 0);
     if let Some(header) = header(irp) {
         header.begin_use();

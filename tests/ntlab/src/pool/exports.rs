@@ -46,6 +46,11 @@ extern "win64" fn ex_allocate_pool_with_tag(pool_type: u32, size: usize, tag: u3
     allocate(size, tag, paged, false)
 }
 
+/// Without a tag: Windows gives the block one of its own.
+extern "win64" fn ex_allocate_pool(pool_type: u32, size: usize) -> PVOID {
+    ex_allocate_pool_with_tag(pool_type, size, u32::from_le_bytes(*b"None"))
+}
+
 extern "win64" fn ex_free_pool(block: PVOID) {
     or_escape(machine::current().pool.free(block as usize, None));
 }
@@ -56,7 +61,8 @@ extern "win64" fn ex_free_pool_with_tag(block: PVOID, tag: u32) {
 
 pub(crate) fn exports() -> Vec<Export> {
     routines!["ntoskrnl.exe";
-        DISPATCH: ExAllocatePool2 => ex_allocate_pool2, ExAllocatePoolWithTag => ex_allocate_pool_with_tag,
+        DISPATCH: ExAllocatePool => ex_allocate_pool, ExAllocatePool2 => ex_allocate_pool2,
+            ExAllocatePoolWithTag => ex_allocate_pool_with_tag,
             ExFreePool => ex_free_pool, ExFreePoolWithTag => ex_free_pool_with_tag;
     ]
 }

@@ -96,7 +96,7 @@ fn unlink<'a>(irp: &IRP) -> &'a Queue {
 extern "win64" fn cancel(_device: *mut DEVICE_OBJECT, irp: *mut IRP) {
     or_escape(locks::release_cancel(body(irp).CancelIrql.get()));
     let link = body(irp).DriverContext.get()[3];
-    // SAFETY: as in `unlink`, which must wait for the queue's lock.
+    // SAFETY: what `insert` put there, a context or a queue, begins with its type, and is there until the IRP is removed.
     let kind = unsafe { &*link.cast::<Cell<u32>>() }.get();
     let queue = if kind == TYPE_CONTEXT {
         // SAFETY: the type says so.

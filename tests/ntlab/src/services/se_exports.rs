@@ -90,7 +90,7 @@ mod tests {
         // SAFETY: the structure has as many words as fields.
         let privilege = unsafe { at(8).read() };
         assert_eq!(privilege, 10, "SeLoadDriverPrivilege");
-        // SAFETY: as above.
+        // SAFETY: the structure has as many words as fields.
         let system = unsafe { at(33).read() } as *const Sid;
         // SAFETY: the word leads to a SID, which is never given back.
         let system = unsafe { &*system };

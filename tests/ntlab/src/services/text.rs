@@ -95,7 +95,7 @@ extern "win64" fn unicode_to_ansi(to: &AnsiString, from: *const UNICODE_STRING, 
 unsafe fn put(to: *mut u8, bytes: &[u8]) {
     // SAFETY: the caller vouches for the room.
     unsafe { libc::memcpy(to.cast(), bytes.as_ptr().cast(), bytes.len()) };
-    // SAFETY: as above.
+    // SAFETY: the caller vouches for room for the terminator too.
     unsafe { to.wrapping_add(bytes.len()).write(0) };
 }
 
@@ -277,7 +277,7 @@ fn string(address: usize, wide: bool, limit: Option<usize>) -> String {
             // SAFETY: the driver vouches for a string of `limit` units or a terminated one.
             unsafe { (address as *const u16).wrapping_add(index).read_unaligned() }
         } else {
-            // SAFETY: as above.
+            // SAFETY: the driver vouches for a string of `limit` units or a terminated one.
             u16::from(unsafe { (address as *const u8).wrapping_add(index).read() })
         }
     };

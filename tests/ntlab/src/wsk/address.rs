@@ -119,7 +119,7 @@ mod tests {
             unsafe { write(place, address) };
             // SAFETY: it was just written.
             assert_eq!(unsafe { read(place, family) }, Ok(address));
-            // SAFETY: as above.
+            // SAFETY: `place` holds a SOCKADDR, written above.
             assert_eq!(unsafe { read(place, family ^ 1) }, Err(status::INVALID_PARAMETER));
         }
     }

@@ -139,7 +139,7 @@ impl Provider {
     ) -> Result<(Arc<Socket>, SocketAddr), Status> {
         // SAFETY: the caller vouches for the address.
         let family = unsafe { address::family(local) }?;
-        // SAFETY: as above.
+        // SAFETY: the caller vouches for both addresses.
         let (local, remote) = (unsafe { address::read(local, family) }?, unsafe { address::read(remote, family) }?);
         let local = address::inside_the_lab(local, status::INVALID_ADDRESS_COMPONENT)?;
         let remote = address::inside_the_lab(remote, status::NETWORK_UNREACHABLE)?;

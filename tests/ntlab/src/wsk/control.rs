@@ -123,11 +123,11 @@ unsafe fn without_irp(client: *mut sys::Client, code: u32, buffers: &Buffers) ->
             let message = "WskControlClient for WSK_TRANSPORT_LIST_CHANGE got no IRP";
             Err(record(&rules::NO_IRP, message, Vec::new()))
         }
-        // SAFETY: as above.
+        // SAFETY: the caller vouches for the buffers.
         CACHE_SD => Ok(unsafe { provider.cache_descriptor(buffers) }),
-        // SAFETY: as above.
+        // SAFETY: the caller vouches for the buffers.
         RELEASE_SD => unsafe { provider.release_descriptor(buffers) },
-        // SAFETY: as above.
+        // SAFETY: the caller vouches for the buffers.
         SET_STATIC_EVENT_CALLBACKS => Ok(unsafe { set_static(&call.client, buffers) }),
         TDI_BEHAVIOR if buffers.input.is_null() || buffers.input_size < size_of::<u32>() => {
             Ok(status::INVALID_PARAMETER)

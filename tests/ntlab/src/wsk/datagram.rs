@@ -142,7 +142,7 @@ impl Socket {
             Ok((count, from, count < bytes.len()))
         } else {
             loop {
-                // SAFETY: as above.
+                // SAFETY: the driver leaves the buffer alone until the IRP is completed.
                 match unsafe { host.receive_from(buffer) } {
                     // It came before the remote address was fixed.
                     Ok((_, from, _)) if inner.remote.is_some_and(|remote| remote != from) => {}
@@ -163,7 +163,7 @@ impl Socket {
                     unsafe { control_length.write(0) };
                 }
                 if !flags.is_null() {
-                    // SAFETY: as above.
+                    // SAFETY: the driver keeps the variable valid until the IRP is completed.
                     unsafe { flags.write(if truncated { TRUNCATED } else { 0 }) };
                 }
                 (if truncated { status::BUFFER_OVERFLOW } else { status::SUCCESS }, count)

@@ -147,7 +147,7 @@ struct Tables {
 
 // SAFETY: the tables are written once and hold function pointers, which any thread may call.
 unsafe impl Send for Tables {}
-// SAFETY: as above.
+// SAFETY: the tables are written once, before any thread gets them, and read only after that.
 unsafe impl Sync for Tables {}
 
 static TABLES: OnceLock<Tables> = OnceLock::new();

@@ -93,7 +93,7 @@ impl Host {
                 let room: Vec<_> = rest(segments, skip).map(|(start, length)| Segment { start, length }).collect();
                 let length: usize = room.iter().map(|segment| segment.length).sum();
                 let bytes = end.read(length.min(most), true)?;
-                // SAFETY: as above.
+                // SAFETY: the caller vouches for the memory.
                 Ok(unsafe { Buffer { segments: room, length }.fill(&bytes) })
             }
         }
@@ -153,7 +153,7 @@ impl Host {
             Self::Socket(socket) => unsafe { socket.receive_from(&buffer.segments) },
             Self::Memory(end) => {
                 let (bytes, from) = end.receive_from()?;
-                // SAFETY: as above.
+                // SAFETY: the caller vouches for the memory.
                 let count = unsafe { buffer.fill(&bytes) };
                 Ok((count, from, count < bytes.len()))
             }
@@ -168,7 +168,7 @@ impl Host {
         match self {
             // SAFETY: the caller vouches for the memory.
             Self::Socket(socket) => unsafe { socket.send(segments, skip) },
-            // SAFETY: as above.
+            // SAFETY: the caller vouches for the memory.
             Self::Memory(end) => end.write(&unsafe { copy(segments, skip) }),
         }
     }
@@ -181,7 +181,7 @@ impl Host {
         match self {
             // SAFETY: the caller vouches for the memory.
             Self::Socket(socket) => unsafe { socket.send_to(segments, address) },
-            // SAFETY: as above.
+            // SAFETY: the caller vouches for the memory.
             Self::Memory(end) => end.send_to(&unsafe { copy(segments, 0) }, address),
         }
     }

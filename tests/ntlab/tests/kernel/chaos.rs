@@ -266,7 +266,7 @@ extern "win64" fn free_what_is_there(device: &DEVICE_OBJECT, pointer: *mut IRP) 
     if before != 0 {
         ExFreePool(before as *mut u8);
     }
-    // SAFETY: as above.
+    // SAFETY: the extension is there; that it is written to without a lock is the fault.
     unsafe { slot.write_volatile(block as usize) };
     complete(pointer, NtStatus::SUCCESS, 0)
 }

@@ -63,7 +63,7 @@ fn a_hundred_thousand_blocks_at_once_are_possible() {
             unsafe { blocks.wrapping_add(index).write(pool(48)) };
         }
         for index in 0..100_000 {
-            // SAFETY: as above.
+            // SAFETY: the table has a place for each block, written above.
             ExFreePool(unsafe { blocks.wrapping_add(index).read() });
         }
         ExFreePool(blocks.cast());

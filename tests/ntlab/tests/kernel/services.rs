@@ -159,7 +159,7 @@ fn a_fast_mutex_is_held_at_apc_level_and_taken_once() {
         memory.0[0] = 1; // ExInitializeFastMutex is inline: a count of one, an event
         // SAFETY: the event lies 24 bytes into the mutex.
         let event = unsafe { memory.address().byte_add(24) };
-        // SAFETY: as above, and zeros are an event.
+        // SAFETY: the event is inside the memory, and zeros are one.
         let event = unsafe { &*event.cast() };
         KeInitializeEvent(event, 1, 0);
         ExAcquireFastMutex(memory.address());

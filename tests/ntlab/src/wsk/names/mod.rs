@@ -111,7 +111,7 @@ impl Names {
                     Ok((host, port)) => {
                         // SAFETY: the driver passes NULL or strings with room for MaximumLength bytes, until the IRP is completed.
                         let first = unsafe { put(*node, &host) };
-                        // SAFETY: as above.
+                        // SAFETY: the driver passes NULL or strings with room for MaximumLength bytes, until the IRP is completed.
                         let second = unsafe { put(*service, &port) };
                         if first == status::SUCCESS { second } else { first }
                     }
@@ -151,7 +151,7 @@ pub extern "win64" fn get_address_info(
     dispatch::client_call("WskGetAddressInfo", client, irp, |provider, _, request| {
         // SAFETY: the driver passes NULL or a valid string.
         let node = unsafe { text(node) };
-        // SAFETY: as above.
+        // SAFETY: the driver passes NULL or a valid string.
         let service = unsafe { text(service) };
         // SAFETY: the driver passes NULL or an ADDRINFOEXW.
         let hints = unsafe { hints.cast::<AddressInfo>().as_ref() };

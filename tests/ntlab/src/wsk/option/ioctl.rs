@@ -62,9 +62,9 @@ fn list_addresses(socket: &Socket, buffers: &Buffers) -> (Status, usize) {
     let listed = ListedAddress { address: place, length: i32::try_from(length).unwrap_or(0) };
     // SAFETY: the driver passes `output_size` bytes, which are enough.
     unsafe { start.cast::<i32>().write_unaligned(1) };
-    // SAFETY: as above.
+    // SAFETY: the driver passes `output_size` bytes, which are enough for the count and one address.
     unsafe { start.wrapping_add(COUNT).cast::<ListedAddress>().write_unaligned(listed) };
-    // SAFETY: as above.
+    // SAFETY: the driver passes `output_size` bytes, which are enough for the count and one address.
     unsafe { address::write(place, SocketAddr::new(ip, 0)) };
     (status::SUCCESS, needed)
 }
@@ -86,7 +86,7 @@ pub fn control(socket: &Socket, code: u32, buffers: &Buffers) -> Result<usize, S
         SIO_WSK_QUERY_RECEIVE_BACKLOG if connection => {
             let host = inner.host.as_ref().ok_or(inner.phase.refusal())?;
             let waiting = host.waiting().map_err(|error| status::of_host(&error))?;
-            // SAFETY: as above.
+            // SAFETY: the driver passes `output_size` bytes for the output.
             unsafe { buffers.write(waiting) }
         }
         SIO_WSK_SET_REMOTE_ADDRESS | SIO_WSK_SET_SENDTO_ADDRESS if socket.category == Category::Datagram => {

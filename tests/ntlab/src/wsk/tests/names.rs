@@ -114,7 +114,7 @@ fn resolve_with(client: &Client, names: [Option<&str>; 2], hints: Hints) -> Resu
         let family = u16::try_from(info.family).unwrap();
         assert_eq!(info.address_length, address::length(family));
         assert_eq!((info.kind, info.protocol), (hints.kind, hints.protocol));
-        // SAFETY: as above.
+        // SAFETY: the list has an address in each of its parts.
         found.push(unsafe { address::read(info.address, family) }.unwrap().to_string());
         if !info.canonical_name.is_null() {
             let mut units = Vec::new();

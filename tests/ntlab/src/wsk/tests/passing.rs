@@ -38,7 +38,7 @@ thread_local! {
 fn socket_of(device: *mut nt::DEVICE_OBJECT) -> &'static AtomicUsize {
     // SAFETY: the device lives while the driver gets requests for it, and was made with an extension of this size.
     let device = unsafe { &*device };
-    // SAFETY: as above.
+    // SAFETY: the device was made with an extension that begins with this word.
     unsafe { &*device.DeviceExtension.get().cast() }
 }
 

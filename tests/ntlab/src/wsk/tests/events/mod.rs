@@ -98,7 +98,7 @@ fn contents(buffer: &sys::Buf) -> Vec<u8> {
     // SAFETY: the provider indicates buffers of one mapped MDL.
     let mdl = unsafe { &*buffer.mdl.cast::<crate::nt::MDL>() };
     let start = mdl.MappedSystemVa.get().cast::<u8>().wrapping_add(buffer.offset as usize);
-    // SAFETY: as above: the buffer lies inside the MDL.
+    // SAFETY: the buffer lies inside the MDL, which is mapped.
     unsafe { std::slice::from_raw_parts(start, buffer.length) }.to_vec()
 }
 
@@ -152,7 +152,7 @@ unsafe extern "win64" fn accept_event(
     {
         // SAFETY: the provider passes a variable.
         unsafe { accepted_context.write(found.pointer()) };
-        // SAFETY: as above.
+        // SAFETY: the provider passes a variable.
         unsafe { accepted_dispatch.write(&raw const CONNECTION) };
     }
     context.called(Call::Accept(accepted as usize, from))
@@ -178,7 +178,7 @@ unsafe extern "win64" fn receive_from_event(socket: *mut c_void, _: u32, list: *
     let mut next = list;
     // SAFETY: the provider's list is valid during the call.
     while let Some(node) = unsafe { next.as_ref() } {
-        // SAFETY: as above.
+        // SAFETY: the provider's list, addresses included, is valid during the call.
         let from = unsafe { super::super::address::read(node.remote_address, sys::AF_INET) }.unwrap();
         datagrams.push((contents(&node.buffer), from));
         next = node.next;
