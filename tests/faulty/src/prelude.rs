@@ -292,7 +292,7 @@ pub extern "C" fn cancel(_: *mut DEVICE_OBJECT, irp: *mut IRP) {
     complete(irp, CANCELLED, 0);
 }
 
-/// Nonpaged pool.
+/// Nonpaged pool, all zeros.
 pub fn pool(size: usize) -> *mut u8 {
     ExAllocatePool2(NON_PAGED, size, TAG)
 }

@@ -233,6 +233,8 @@ fn what_came_after_the_chosen_windows_is_refused_all_at_once() {
 fn missing_imports_are_listed_all_at_once() {
     let names = ["HalReturnToFirmware", "KeDeregisterBugCheckReasonCallback"];
     fails("imports_too_much", &[], &[], 4, &names);
+    let lines = names.map(|name| format!("!{name}\"}}\n"));
+    fails("imports_too_much", &[], &["--format", "json"], 4, &lines.each_ref().map(String::as_str));
 }
 
 #[test]

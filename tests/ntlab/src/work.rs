@@ -111,11 +111,11 @@ impl Inner {
         {
             std::thread::sleep(Duration::from_millis(1));
         }
-        let line = |(address, item): (&usize, &Item)| {
+        let tell = |(address, item): (&usize, &Item)| {
             let state = if item.is_queued { "queued" } else { "not freed" };
             format!("work item {address:#x} ({state}) allocated by {}", self.describe_code(item.by))
         };
-        let mut live: Vec<String> = self.workers.items.lock().iter().map(line).collect();
+        let mut live: Vec<String> = self.workers.items.lock().iter().map(tell).collect();
         match self.workers.running.load(Ordering::Acquire) {
             0 => {}
             running => live.push(format!("{running} running work item routines")),

@@ -4,7 +4,7 @@
 use crate::network::{WSK_EVENT_DISABLE, WSK_EVENT_RECEIVE, close, control_events, finish, release, send_some};
 use crate::prelude::*;
 use core::ffi::c_void;
-use core::mem::{size_of, zeroed};
+use core::mem::size_of;
 use wdk_sys::KEVENT;
 use wsk::sys;
 
@@ -45,9 +45,7 @@ extern "C" fn request(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     let network = &mut state(device).network;
     network.start();
     let context: *mut Context = pool(size_of::<Context>()).cast();
-    // SAFETY: the block is new and large enough; zero is valid for all of it.
-    unsafe { context.write(zeroed()) };
-    // SAFETY: as the block's owner; the callback uses it while the request waits.
+    // SAFETY: the block is large enough, and all zeros, which is valid for all of it.
     let told = unsafe { &raw mut (*context).told };
     KeInitializeEvent(told, 1, 0);
     let (socket, peer, listener) = network.indicated(context.cast(), &CALLBACKS);

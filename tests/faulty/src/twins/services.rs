@@ -61,9 +61,7 @@ const ALL_ACCESS: u32 = 0x001f_ffff;
 
 extern "C" fn request(device: *mut DEVICE_OBJECT, irp: *mut IRP) -> NTSTATUS {
     let things: *mut Things = pool(size_of::<Things>()).cast();
-    // SAFETY: the block is new and large enough.
-    unsafe { things.write(zeroed()) };
-    // SAFETY: the block is this request's until it frees it, which is after all that uses it has ended.
+    // SAFETY: the block is large enough, all zeros, and this request's until it frees it, when all that uses it has ended.
     let things = unsafe { &mut *things };
     KeInitializeEvent(&raw mut things.event, 1, 0);
     hold_locks(state(device));
@@ -155,9 +153,11 @@ fn run_down(things: &mut Things) {
 fn remove(things: &mut Things) {
     let (lock, size) = (&raw mut things.removal, u32::try_from(size_of::<IO_REMOVE_LOCK>()).unwrap_or(0));
     IoInitializeRemoveLockEx(lock, TAG, 0, 0, size);
-    for tag in [1, 2] {
-        IoAcquireRemoveLockEx(lock, tag as *mut c_void, c"".as_ptr().cast(), 1, size);
+    // A tag is any pointer.
+    let (first, second) = (lock.cast(), lock.wrapping_add(1).cast());
+    for tag in [first, second] {
+        IoAcquireRemoveLockEx(lock, tag, c"".as_ptr().cast(), 1, size);
     }
-    IoReleaseRemoveLockEx(lock, 1 as *mut c_void, size);
-    IoReleaseRemoveLockAndWaitEx(lock, 2 as *mut c_void, size);
+    IoReleaseRemoveLockEx(lock, first, size);
+    IoReleaseRemoveLockAndWaitEx(lock, second, size);
 }

@@ -152,7 +152,7 @@ impl<'a> Run<'a> {
 
     fn play(&self) -> Result<Verdict> {
         let machine = Machine::new(self.machine_options.clone());
-        let driver = load(&machine, &self.options.driver)?;
+        let driver = load(&machine, self.options)?;
         for (name, value) in self.scenario.iter().flat_map(|scenario| &scenario.parameters) {
             match value {
                 Parameter::Number(number) => driver.set_parameter(name, *number),
@@ -193,8 +193,15 @@ fn stopped(what: &str, stop: &Stop) -> anyhow::Error {
     }
 }
 
-fn load(machine: &Machine, path: &Path) -> Result<Driver> {
-    machine.load(path).map_err(|error| {
+fn load(machine: &Machine, options: &cli::Run) -> Result<Driver> {
+    machine.load(&options.driver).map_err(|error| {
+        if let (Format::Json, LoadError::Missing(_, imports) | LoadError::TooNew(_, _, imports)) =
+            (options.format, &error)
+        {
+            for import in imports {
+                println!("{}", json!({"event": "missing", "import": import}));
+            }
+        }
         let text = match &error {
             LoadError::Read(path, cause) => format!("{path}: {cause}"),
             LoadError::Missing(name, missing) => {
