@@ -69,6 +69,7 @@ cases! {
     nothing_opens_before_a_capture: not_captured;
     nothing_begins_after_the_deregistration: deregistered;
     what_is_left_holds_the_client_until_it_goes: outstanding, threads;
+    a_client_is_not_deregistered_while_a_routine_of_the_image_is_running: routines;
     operations_that_are_dropped_while_they_complete_break_no_rule: drops_race_completions;
     a_socket_that_is_closed_while_it_is_in_use_breaks_no_rule: closes_race_calls;
     everything_works_at_once: everything;

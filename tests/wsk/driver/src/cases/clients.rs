@@ -2,9 +2,9 @@
 
 use crate::failure::{Failure, ensure, refused};
 use crate::network::{GLANCE, LIMIT, Network, some_of};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use core::time::Duration;
-use wsk::{Datagram, Error, Family, Listener, Ref, Stream};
+use wsk::{Client, Datagram, Error, Family, Listener, Ref, Running, Stream};
 
 /// Nothing opens before a capture.
 pub fn not_captured(network: &Network) -> Result<(), Failure> {
@@ -102,4 +102,32 @@ pub fn threads(network: &Network) -> Result<(), Failure> {
     ensure(client.outstanding() >= 4)?;
     go.store(true, Ordering::SeqCst);
     Ok(client.deregister(LIMIT, passive)?)
+}
+
+/// A client is not deregistered while a routine of the image is running, be it another client's.
+pub fn routines(network: &Network) -> Result<(), Failure> {
+    const RUNNING: u32 = 1;
+    const OVER: u32 = 2;
+    let passive = network.passive;
+    let another = Client::register(passive)?;
+    let stage = Ref::try_new(AtomicU32::new(0)).map_err(Error::from)?;
+    let (told, client) = (stage.clone(), another.clone());
+    let routine = move |passive| {
+        let running = Running::enter(core::ptr::from_ref::<AtomicU32>(&told));
+        told.store(RUNNING, Ordering::SeqCst);
+        // Nobody can deregister the client within: this thread holds it.
+        let _timed_out = client.deregister(GLANCE, passive);
+        told.store(OVER, Ordering::SeqCst);
+        drop(running);
+    };
+    let spawned = another.spawn(routine, passive);
+    if spawned.is_ok() {
+        while stage.load(Ordering::SeqCst) < RUNNING {}
+    }
+    let deregistered = network.client.deregister(LIMIT, passive);
+    let over = stage.load(Ordering::SeqCst);
+    while another.deregister(LIMIT, passive).is_err() {}
+    spawned?;
+    deregistered?;
+    ensure(over == OVER)
 }

@@ -19,7 +19,7 @@ macro_rules! cases {
 }
 
 cases! {
-    clients: not_captured, capture_not_ready, capture_refused, capture_twice_at_once, deregistered, outstanding, threads;
+    clients: not_captured, capture_not_ready, capture_refused, capture_twice_at_once, deregistered, outstanding, threads, routines;
     datagrams: datagrams_v4, datagrams_v6;
     dispatch_level: at_dispatch_level;
     events: stream_events, datagram_events, accepted_events;
