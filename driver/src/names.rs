@@ -339,7 +339,7 @@ unsafe extern "C" fn completed(_device: *mut DEVICE_OBJECT, _irp: *mut IRP, cont
     if look_up.claim.arrived() == Arrived::End {
         look_up.end();
     }
-    nt::MORE_PROCESSING_REQUIRED
+    wsk::MORE_PROCESSING_REQUIRED
 }
 
 /// The worker's run for a look-up.

@@ -19,9 +19,6 @@ const _: () = {
     assert!(size_of::<wdk_sys::DRIVER_OBJECT>() == 336);
 };
 
-/// `STATUS_MORE_PROCESSING_REQUIRED`: the completion routine keeps the IRP.
-pub const MORE_PROCESSING_REQUIRED: NTSTATUS = 0xC000_0016_u32.cast_signed();
-
 /// `IO_NO_INCREMENT`.
 const NO_INCREMENT: CCHAR = 0;
 /// `SL_PENDING_RETURNED`.
@@ -73,8 +70,7 @@ pub unsafe fn mark_pending(irp: NonNull<IRP>) {
     unsafe { (*location).Control |= PENDING_RETURNED };
 }
 
-/// `IoSetCompletionRoutine`, for success, error and cancel: in the next lower stack location. (The current location of a new IRP
-/// from [`allocate_irp`] lies one above its only one.)
+/// `IoSetCompletionRoutine`, for success, error and cancel: in the next lower stack location.
 ///
 /// # Safety
 /// This driver owns the IRP, which has a lower stack location; `routine` is right for `context`.
@@ -257,30 +253,6 @@ pub unsafe fn context(irp: NonNull<IRP>) -> [*mut c_void; 4] {
     let place = unsafe { driver_context(irp) };
     // SAFETY: written before.
     unsafe { place.read() }
-}
-
-/// An IRP of the driver's own, with one stack location. `<= DISPATCH_LEVEL`.
-pub fn allocate_irp() -> Option<NonNull<IRP>> {
-    // SAFETY: no argument can be wrong.
-    NonNull::new(unsafe { ntddk::IoAllocateIrp(1, 0) })
-}
-
-/// Makes an IRP of the driver's own new again. `<= DISPATCH_LEVEL`.
-///
-/// # Safety
-/// It came from [`allocate_irp`] and nobody else has it.
-pub unsafe fn reuse_irp(irp: NonNull<IRP>) {
-    // SAFETY: the caller's promise.
-    unsafe { ntddk::IoReuseIrp(irp.as_ptr(), 0) };
-}
-
-/// Gives an IRP of the driver's own back. `<= DISPATCH_LEVEL`.
-///
-/// # Safety
-/// It came from [`allocate_irp`] and nobody else has it.
-pub unsafe fn free_irp(irp: NonNull<IRP>) {
-    // SAFETY: the caller's promise.
-    unsafe { ntddk::IoFreeIrp(irp.as_ptr()) };
 }
 
 /// The IRP as WSK's bindings know it.

@@ -233,7 +233,7 @@ unsafe extern "C" fn completed(_device: *mut DEVICE_OBJECT, _irp: *mut IRP, cont
         // SAFETY: told to.
         unsafe { end(operation) };
     }
-    nt::MORE_PROCESSING_REQUIRED
+    wsk::MORE_PROCESSING_REQUIRED
 }
 
 /// Cancels a request that is held ([`Operation::hold_for_cancel`]).

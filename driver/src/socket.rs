@@ -22,7 +22,6 @@ use crate::events::{CALLBACKS, Happened};
 use crate::irp::Irp;
 use crate::list::Links;
 use crate::lock::SpinLock;
-use crate::nt;
 use crate::operation::Operation;
 use crate::queue::IrpQueue;
 use crate::table::{NoSlot, SlotIndex};
@@ -32,8 +31,8 @@ use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::AtomicBool;
-use wdk_sys::{IRP, NTSTATUS};
-use wsk::{Callbacks, Category, Claim, Passive, Ref, SocketRef, sys::AddressFamily};
+use wdk_sys::NTSTATUS;
+use wsk::{Callbacks, Category, Claim, OwnIrp, Passive, Ref, SocketRef, sys::AddressFamily};
 use wskclient_abi::{AcceptReply, Linger, Role, SocketHandle, WsaError};
 use zerocopy::FromZeros;
 
@@ -96,7 +95,7 @@ pub struct Socket {
     client: Ref<Client>,
     spec: Spec,
     slot: SlotIndex,
-    close_irp: NonNull<IRP>,
+    close_irp: OwnIrp,
     close_claim: Claim,
     state: SpinLock<SocketState>,
     /// Accepts that wait for the one that is out.
@@ -145,7 +144,7 @@ pub struct SocketState {
 /// Bytes that the pool adds to an allocation.
 const POOL_HEADER: usize = 16;
 /// An IRP with one stack location, bytes.
-const IRP_SIZE: usize = size_of::<IRP>() + size_of::<wdk_sys::IO_STACK_LOCATION>();
+const IRP_SIZE: usize = size_of::<wdk_sys::IRP>() + size_of::<wdk_sys::IO_STACK_LOCATION>();
 
 /// What a socket costs in all: itself with the count of its pointers, the IRP that closes it, its records, and their pool headers.
 const _: () = {
@@ -182,7 +181,7 @@ impl Socket {
             NoSlot::Quota => WsaError::TooManySockets,
             NoSlot::OutOfPool => WsaError::NoBuffers,
         })?;
-        let socket = nt::allocate_irp().and_then(|close_irp| {
+        let socket = OwnIrp::try_new().ok().and_then(|close_irp| {
             let state = SocketState::new();
             Ref::try_new(Self {
                 work: Work::new(run),
@@ -324,8 +323,6 @@ impl SocketState {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // SAFETY: nobody has the socket, so nobody has its IRP.
-        unsafe { nt::free_irp(self.close_irp) };
         // A request that is out keeps the socket: every record is free.
         self.state.lock().records.free();
     }

@@ -9,13 +9,12 @@ use crate::client::Client;
 use crate::clock;
 use crate::irp::Irp;
 use crate::lock::Guard;
-use crate::nt;
 use crate::queue::{Owner, Parked};
 use core::ffi::c_void;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
-use wdk_sys::{DEVICE_OBJECT, IRP, NTSTATUS};
-use wsk::{Arrived, Ref, Returned, Running, SocketRef};
+use wdk_sys::NTSTATUS;
+use wsk::{Arrived, Ref, Returned, Running, SocketRef, sys};
 use wskclient_abi::{Close, Kind, Linger as LingerOption, STATUS_PENDING, STATUS_SUCCESS, WsaError};
 use wskclient_lifecycle::Closed;
 
@@ -152,9 +151,9 @@ impl Socket {
         // SAFETY: whoever calls has the socket, so a reference to it exists.
         let context = unsafe { Ref::again(self) }.into_raw();
         // SAFETY: nobody's until this call (invariant); the routine takes the context over.
-        unsafe { nt::set_completion_routine(self.close_irp, close_completed, context.as_ptr().cast()) };
+        unsafe { self.close_irp.set_completion_routine(close_completed, context.as_ptr().cast()) };
         // SAFETY: the gate has drained, and this is the one close.
-        let status = unsafe { wsk.close(nt::as_wsk(self.close_irp)) };
+        let status = unsafe { wsk.close(self.close_irp.as_ptr()) };
         match self.close_claim.returned(status == STATUS_PENDING) {
             Returned::Outstanding | Returned::Finished => {}
             Returned::NeverTaken => {
@@ -265,7 +264,7 @@ impl SocketState {
 }
 
 /// WSK has closed the socket. At any IRQL up to `DISPATCH_LEVEL`, perhaps inside the call.
-unsafe extern "C" fn close_completed(_device: *mut DEVICE_OBJECT, _irp: *mut IRP, context: *mut c_void) -> NTSTATUS {
+unsafe extern "C" fn close_completed(_device: *mut c_void, _irp: *mut sys::Irp, context: *mut c_void) -> NTSTATUS {
     let _running = Running::enter(context);
     // SAFETY: what `give_back` gave up is not null.
     let socket: NonNull<Socket> = unsafe { NonNull::new_unchecked(context.cast()) };
@@ -273,5 +272,5 @@ unsafe extern "C" fn close_completed(_device: *mut DEVICE_OBJECT, _irp: *mut IRP
     let socket = unsafe { Ref::from_raw(socket) };
     let (Arrived::End | Arrived::Leave) = socket.close_claim.arrived();
     socket.given_back();
-    nt::MORE_PROCESSING_REQUIRED
+    wsk::MORE_PROCESSING_REQUIRED
 }

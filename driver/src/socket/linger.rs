@@ -13,8 +13,8 @@ use core::ffi::c_void;
 use core::mem::take;
 use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::Ordering;
-use wdk_sys::{DEVICE_OBJECT, IRP, KDPC, KTIMER, LARGE_INTEGER, NTSTATUS, ntddk};
-use wsk::{Arrived, Claim, OutOfPool, Ref, Returned, Running, SocketRef, sys, try_box};
+use wdk_sys::{KDPC, KTIMER, LARGE_INTEGER, NTSTATUS, ntddk};
+use wsk::{Arrived, Claim, OutOfPool, OwnIrp, Ref, Returned, Running, SocketRef, sys, try_box};
 use wskclient_abi::{Kind, STATUS_PENDING, STATUS_SUCCESS};
 
 /// How far a graceful close has come. [`Stage::Over`] is also that of a close that is not graceful.
@@ -71,7 +71,7 @@ impl Lingering {
 /// - `irp` is out at WSK while the state says `irp_out`; `timer` is set, or its DPC on the way, while it says `timer_out`. The
 ///   socket, and so this, stays until neither does.
 pub struct Linger {
-    irp: NonNull<IRP>,
+    irp: OwnIrp,
     claim: Claim,
     buffer: UnsafeCell<sys::Buf>,
     timer: UnsafeCell<KTIMER>,
@@ -82,10 +82,9 @@ pub struct Linger {
 impl Linger {
     /// Everything for a close that lingers so long.
     pub fn try_new(milliseconds: u32) -> Result<Box<Self>, OutOfPool> {
-        let irp = nt::allocate_irp().ok_or(OutOfPool)?;
         // A value that finds no pool is dropped, and its IRP with it.
         try_box(Self {
-            irp,
+            irp: OwnIrp::try_new()?,
             claim: Claim::new(),
             buffer: UnsafeCell::new(sys::Buf { mdl: null_mut(), offset: 0, length: 0 }),
             // SAFETY: a KTIMER is plain data.
@@ -94,13 +93,6 @@ impl Linger {
             dpc: UnsafeCell::new(unsafe { core::mem::zeroed() }),
             milliseconds,
         })
-    }
-}
-
-impl Drop for Linger {
-    fn drop(&mut self) {
-        // SAFETY: not out (invariant), so nobody else's.
-        unsafe { nt::free_irp(self.irp) };
     }
 }
 
@@ -189,14 +181,14 @@ impl Socket {
         let linger = unsafe { linger.as_ref() };
         linger.claim.renew();
         // SAFETY: ours: not out until the call below (invariant).
-        unsafe { nt::reuse_irp(linger.irp) };
+        unsafe { linger.irp.reuse() };
         // SAFETY: whoever calls has the socket, so a reference to it exists.
         let context = unsafe { Ref::again(self) }.into_raw();
         // SAFETY: ours; the routine takes the context over.
-        unsafe { nt::set_completion_routine(linger.irp, linger_completed, context.as_ptr().cast()) };
+        unsafe { linger.irp.set_completion_routine(linger_completed, context.as_ptr().cast()) };
         // SAFETY: a field of a live object is not null.
         let buffer = unsafe { NonNull::new_unchecked(linger.buffer.get()) };
-        let status = call(nt::as_wsk(linger.irp), buffer);
+        let status = call(linger.irp.as_ptr(), buffer);
         match linger.claim.returned(status == STATUS_PENDING) {
             Returned::Outstanding | Returned::Finished => {}
             Returned::NeverTaken => {
@@ -239,14 +231,14 @@ impl Socket {
 }
 
 /// WSK has disconnected, or drained. At any IRQL up to `DISPATCH_LEVEL`, perhaps inside the call.
-unsafe extern "C" fn linger_completed(_device: *mut DEVICE_OBJECT, irp: *mut IRP, context: *mut c_void) -> NTSTATUS {
+unsafe extern "C" fn linger_completed(_device: *mut c_void, irp: *mut sys::Irp, context: *mut c_void) -> NTSTATUS {
     let _running = Running::enter(context);
     // SAFETY: what `hand_out_linger` gave up is not null.
     let socket: NonNull<Socket> = unsafe { NonNull::new_unchecked(context.cast()) };
     // SAFETY: the reference that `hand_out_linger` gave up.
     let socket = unsafe { Ref::from_raw(socket) };
     // SAFETY: WSK gives the IRP that it was given.
-    let irp = unsafe { nt::non_null(irp) };
+    let irp = unsafe { nt::non_null(irp.cast()) };
     // SAFETY: completed, and ours.
     let (status, _) = unsafe { nt::io_status(irp) };
     let claim = socket.state.lock().lingering.linger.as_deref().map(|linger| NonNull::from(&linger.claim));
@@ -255,7 +247,7 @@ unsafe extern "C" fn linger_completed(_device: *mut DEVICE_OBJECT, irp: *mut IRP
         let (Arrived::End | Arrived::Leave) = unsafe { claim.as_ref() }.arrived();
     }
     socket.lingered(status == STATUS_SUCCESS);
-    nt::MORE_PROCESSING_REQUIRED
+    wsk::MORE_PROCESSING_REQUIRED
 }
 
 /// The deadline of a graceful close has come. At `DISPATCH_LEVEL`.

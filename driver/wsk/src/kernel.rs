@@ -11,10 +11,11 @@ use core::mem::MaybeUninit;
 use core::ptr::{NonNull, null_mut};
 use core::time::Duration;
 
-pub(crate) use crate::objects::CompletionRoutine;
+/// `IO_COMPLETION_ROUTINE`: device, IRP, context.
+pub type CompletionRoutine = unsafe extern "C" fn(*mut c_void, *mut Irp, *mut c_void) -> NtStatus;
 
 /// `STATUS_MORE_PROCESSING_REQUIRED`: the completion routine keeps the IRP.
-pub(crate) const MORE_PROCESSING_REQUIRED: NtStatus = 0xC000_0016_u32.cast_signed();
+pub const MORE_PROCESSING_REQUIRED: NtStatus = 0xC000_0016_u32.cast_signed();
 /// `SL_INVOKE_ON_CANCEL | SL_INVOKE_ON_SUCCESS | SL_INVOKE_ON_ERROR`.
 const INVOKE_ALWAYS: u8 = 0xE0;
 /// `KernelMode`.
@@ -26,6 +27,7 @@ const TIMEOUT: NtStatus = 0x102;
 unsafe extern "C" {
     fn IoAllocateIrp(stack_size: i8, charge_quota: u8) -> *mut Irp;
     fn IoFreeIrp(irp: *mut Irp);
+    fn IoReuseIrp(irp: *mut Irp, status: NtStatus);
     fn IoCancelIrp(irp: *mut Irp) -> u8;
     fn IoAllocateMdl(address: *mut c_void, length: u32, secondary: u8, charge_quota: u8, irp: *mut Irp) -> *mut Mdl;
     fn IoFreeMdl(mdl: *mut Mdl);
@@ -66,11 +68,12 @@ pub(crate) fn sleep(time: Duration, _: Passive) {
     let _elapsed = unsafe { KeDelayExecutionThread(KERNEL_MODE, 0, &raw const interval) };
 }
 
-/// An IRP of the client's own, with one stack location. `<= DISPATCH_LEVEL`.
+/// An IRP of the client's own, with one stack location. `<= DISPATCH_LEVEL`. Source: *Using IRPs with Winsock Kernel Functions*.
 ///
 /// # Invariants
 /// - The IRP is from `IoAllocateIrp` and not freed. While WSK has it, its owner keeps this value.
-pub(crate) struct OwnIrp(NonNull<Irp>);
+#[derive(Debug)]
+pub struct OwnIrp(NonNull<Irp>);
 
 // SAFETY: an IRP belongs to no thread.
 unsafe impl Send for OwnIrp {}
@@ -79,6 +82,9 @@ unsafe impl Sync for OwnIrp {}
 
 impl OwnIrp {
     /// A new one.
+    ///
+    /// # Errors
+    /// There is no pool.
     pub fn try_new() -> Result<Self, OutOfPool> {
         // SAFETY: no argument can be wrong.
         let irp = NonNull::new(unsafe { IoAllocateIrp(1, 0) }).ok_or(OutOfPool)?;
@@ -87,6 +93,7 @@ impl OwnIrp {
     }
 
     /// For a call.
+    #[must_use]
     pub const fn as_ptr(&self) -> NonNull<Irp> {
         self.0
     }
@@ -95,10 +102,20 @@ impl OwnIrp {
         self.0.as_ptr().cast()
     }
 
+    /// `IoReuseIrp`: makes it new again.
+    ///
+    /// # Safety
+    /// WSK has given it back.
+    pub unsafe fn reuse(&self) {
+        // SAFETY: alive (invariant), and nobody else's (caller).
+        unsafe { IoReuseIrp(self.0.as_ptr(), 0) };
+    }
+
     /// `IoSetCompletionRoutine`, for success, error and cancel: in the one location, which lies below the current of a new IRP.
     ///
     /// # Safety
-    /// The IRP is new and nobody else has it; `routine` is right for `context`.
+    /// The IRP is new, or made new, and nobody else has it; `routine` is right for `context`, and keeps the IRP
+    /// ([`MORE_PROCESSING_REQUIRED`]).
     pub unsafe fn set_completion_routine(&self, routine: CompletionRoutine, context: *mut c_void) {
         // SAFETY: the IRP is alive (invariant).
         let current = unsafe { (*self.fields()).current_stack_location };
@@ -106,7 +123,7 @@ impl OwnIrp {
         let next: *mut StackLocation = unsafe { current.sub(1) };
         // SAFETY: nobody else has the IRP (caller).
         let next = unsafe { &mut *next };
-        next.completion_routine = routine;
+        next.completion_routine = Some(routine);
         next.context = context;
         next.control = INVOKE_ALWAYS;
     }
@@ -115,6 +132,7 @@ impl OwnIrp {
     ///
     /// # Safety
     /// The IRP is complete, or [`set_status`](Self::set_status) was called.
+    #[must_use]
     pub unsafe fn status(&self) -> (NtStatus, usize) {
         // SAFETY: the IRP is alive (invariant), and written (caller).
         let block = unsafe { (*self.fields()).io_status };

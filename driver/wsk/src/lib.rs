@@ -38,7 +38,7 @@
 //!
 //! - [`sys`]: `wsk.h` by hand. It compiles anywhere; a WSK provider in a Linux process speaks the same types.
 //! - [`Provider`], [`SocketRef`]: the calls, with an IRP that somebody owns: the I/O manager's own, for one.
-//! - `Registration`, [`Callbacks`], [`Claim`], `Running`, [`Ref`]: what the safe layer stands on, for drivers that do it themselves.
+//! - `Registration`, [`Callbacks`], `OwnIrp`, [`Claim`], `Running`, [`Ref`]: what the safe layer stands on, for drivers that do it themselves.
 //!
 //! # A worked example
 //!
@@ -101,6 +101,8 @@ pub use error::Error;
 pub use events::{Callbacks, Event, Sink};
 pub use gate::{Closed, Gate};
 pub use irql::{MayCall, Passive};
+#[cfg(windows)]
+pub use kernel::{CompletionRoutine, MORE_PROCESSING_REQUIRED, OwnIrp};
 #[cfg(windows)]
 pub use listener::{Accepted, Listener};
 #[cfg(windows)]

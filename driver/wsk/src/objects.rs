@@ -3,7 +3,7 @@
 //! Source: *IRP structure*, *`IO_STACK_LOCATION` structure*, *`OBJECT_ATTRIBUTES` structure*; `cargo lab layouts` compares them with the
 //! C headers.
 
-use crate::sys::{Layout, NtStatus};
+use crate::sys::{Irp, Layout, NtStatus};
 use core::ffi::c_void;
 
 /// IRP, of which only the named fields are used.
@@ -30,13 +30,10 @@ pub(crate) struct StackLocation {
     _before: [u8; 3],
     pub control: u8,
     _between: [u8; 52],
-    pub completion_routine: CompletionRoutine,
+    pub completion_routine:
+        Option<unsafe extern "C" fn(device: *mut c_void, irp: *mut Irp, context: *mut c_void) -> NtStatus>,
     pub context: *mut c_void,
 }
-
-/// `IO_COMPLETION_ROUTINE`.
-pub(crate) type CompletionRoutine =
-    Option<unsafe extern "C" fn(device: *mut c_void, irp: *mut crate::sys::Irp, context: *mut c_void) -> NtStatus>;
 
 /// KEVENT.
 #[repr(C, align(8))]

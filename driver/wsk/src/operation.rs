@@ -213,7 +213,7 @@ pub(crate) unsafe fn start<T: Outcome>(
     let arguments = NonNull::from(unsafe { &mut *record.arguments.get() }.insert(arguments));
     let outstanding = record.clone().into_raw();
     // SAFETY: a new IRP; the routine takes over the reference that is the context.
-    unsafe { record.irp.set_completion_routine(Some(completed), outstanding.as_ptr().cast()) };
+    unsafe { record.irp.set_completion_routine(completed, outstanding.as_ptr().cast()) };
     let status = call(arguments, record.irp.as_ptr());
     match record.claim.returned(status == PENDING) {
         Returned::Outstanding | Returned::Finished => {}

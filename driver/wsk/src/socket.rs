@@ -121,7 +121,7 @@ impl SocketState {
         let Some(wsk) = (unsafe { *socket.wsk.get() }) else { return socket.given_back() };
         let context = socket.clone().into_raw();
         // SAFETY: nobody's until now (invariant); the routine takes over the reference that is the context.
-        unsafe { socket.close_irp.set_completion_routine(Some(close_completed), context.as_ptr().cast()) };
+        unsafe { socket.close_irp.set_completion_routine(close_completed, context.as_ptr().cast()) };
         // SAFETY: nobody is in a call or makes one, and this is the one close (caller); outside of completions and callbacks (caller).
         let status = unsafe { wsk.close(socket.close_irp.as_ptr()) };
         if socket.close_claim.returned(status == operation::PENDING) == Returned::NeverTaken {
