@@ -46,7 +46,7 @@ fn ticked() -> u64 {
     }
     // SAFETY: the system's routine of that name.
     let ticks = unsafe { transmute::<*mut (), TickCount>(ticks) };
-    // SAFETY: as above.
+    // SAFETY: the system's routine of that name.
     let increment = unsafe { transmute::<*mut (), TimeIncrement>(increment) };
     let mut count = 0;
     // SAFETY: the place is there.

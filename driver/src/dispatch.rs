@@ -88,7 +88,7 @@ fn handle_of(irp: &Irp) -> Option<Ref<Handle>> {
     let context = file.FsContext;
     // SAFETY: the context that `create` left; the reference that `create` gave up is there until the close.
     let handle = unsafe { context.cast::<Handle>().as_ref() }?;
-    // SAFETY: as above.
+    // SAFETY: the reference that `create` gave up is there until the close, which runs when no other request of the file does.
     Some(unsafe { Ref::again(handle) })
 }
 

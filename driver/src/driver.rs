@@ -139,7 +139,7 @@ impl Driver {
         let clients = self.clients.lock();
         let mut next = clients.first();
         while let Some(links) = next {
-            // SAFETY: as in `find`; what is visited stays in the list, and so alive, while the lock is held.
+            // SAFETY: in this list, which a client leaves under the lock that is held, and so alive.
             visit(unsafe { Client::from_links(links).as_ref() });
             // SAFETY: in this list.
             next = unsafe { Links::after(links) };
@@ -156,7 +156,7 @@ impl Driver {
             None => clients.first(),
         };
         while let Some(links) = next {
-            // SAFETY: as in `find`.
+            // SAFETY: in this list, which a client leaves under the lock that is held, and so alive.
             let client = unsafe { Client::from_links(links).as_ref() };
             // SAFETY: a client leaves the list, under its lock, before its memory is given back.
             if let Some(client) = unsafe { Ref::upgrade(client) } {
@@ -208,10 +208,10 @@ impl Driver {
         let clients = self.clients.lock();
         let mut next = clients.first();
         while let Some(links) = next {
-            // SAFETY: as in `find`.
+            // SAFETY: in this list, which a client leaves under the lock that is held, and so alive.
             let client = unsafe { Client::from_links(links).as_ref() };
             if client.handles.load(Ordering::Relaxed) != 0 && client.take_postponed() {
-                // SAFETY: as in `find`.
+                // SAFETY: a handle that is not dead keeps the client, and handles die under this lock.
                 return Some(unsafe { Ref::again(client) });
             }
             // SAFETY: in this list.
@@ -320,7 +320,7 @@ impl Subsystem {
         const NO_INTERFACE: i32 = 0xC000_02B9_u32.cast_signed();
         // SAFETY: the worker drives the registration; it is deregistered below, or in `release`.
         let registered = unsafe { self.registration().register(passive) };
-        // SAFETY: as above.
+        // SAFETY: the worker drives the registration, and this runs on it.
         let capture = || unsafe { self.registration().capture(CAPTURE_SLICE, passive) };
         match registered.and_then(|()| self.awaiting(Awaited::Provider, capture)) {
             Ok(()) => Acquired::Ready,

@@ -130,7 +130,7 @@ impl Irp {
         let buffer = NonNull::new(self.system_buffer())?;
         // SAFETY: the system buffer holds at least the output's length.
         unsafe { buffer.write_bytes(0, length) };
-        // SAFETY: as above, initialised just now; only its owner uses it.
+        // SAFETY: that many bytes, initialised just now; only the IRP's owner uses them.
         Some(unsafe { slice::from_raw_parts_mut(buffer.as_ptr(), length) })
     }
 

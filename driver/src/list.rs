@@ -78,12 +78,12 @@ impl List {
         // SAFETY: alive by the list's invariant.
         let Links { next, previous } = unsafe { links.read() };
         match NonNull::new(previous) {
-            // SAFETY: as above.
+            // SAFETY: alive by the list's invariant.
             Some(previous) => unsafe { (*previous.as_ptr()).next = next },
             None => self.first = next,
         }
         match NonNull::new(next) {
-            // SAFETY: as above.
+            // SAFETY: alive by the list's invariant.
             Some(next) => unsafe { (*next.as_ptr()).previous = previous },
             None => self.last = previous,
         }

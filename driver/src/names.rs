@@ -203,7 +203,8 @@ impl LookUp {
                 let length =
                     if address.family == AF_INET { size_of::<sys::SockAddrIn>() } else { size_of::<Address>() };
                 let address = (NonNull::from(address).cast(), u32::try_from(length).unwrap_or(0));
-                // SAFETY: as above; a valid address of its family; the names lie in the reply's place.
+                // SAFETY: the look-up stays until the IRP has come back; inside the gate; a valid address of its family; the names lie in
+                // the reply's place.
                 unsafe { wsk.address_to_name(address, names.into(), *flags, irp, passive) }
             }
         }
@@ -356,7 +357,7 @@ fn finish(look_up: Ref<LookUp>, passive: Passive) {
     let instance = client.instance(Target::Namespace(look_up.namespace));
     // SAFETY: the IRP has come back.
     let (status, _) = unsafe { nt::io_status(look_up.irp) };
-    // SAFETY: as above, so it is ours.
+    // SAFETY: the IRP has come back, so it is this driver's, and nobody else finishes the look-up.
     let mut irp = unsafe { Irp::from_raw(look_up.irp) };
     let answered = if status < 0 { Err(look_up.verdict(status)) } else { look_up.answer(&mut irp, passive) };
     let (status, length) = answered.map_or_else(|status| (status, 0), |length| (STATUS_SUCCESS, length));

@@ -41,7 +41,7 @@ pub type CancelRoutine = unsafe extern "C" fn(*mut DEVICE_OBJECT, *mut IRP);
 pub unsafe fn current_location(irp: NonNull<IRP>) -> *mut IO_STACK_LOCATION {
     // SAFETY: the IRP is alive.
     let overlay = unsafe { &raw const (*irp.as_ptr()).Tail.Overlay };
-    // SAFETY: as above.
+    // SAFETY: a field of the union of an IRP that is alive; only its address is taken.
     let current = unsafe { &raw const (*overlay).__bindgen_anon_2.__bindgen_anon_1.CurrentStackLocation };
     // SAFETY: the field is this one while an IRP is at a stack location.
     unsafe { current.read() }

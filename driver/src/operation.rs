@@ -266,7 +266,7 @@ unsafe fn end(operation: NonNull<Operation>) {
     let (Some(socket), Some(irp), kind) = (socket, record.irp, record.kind) else { return };
     // SAFETY: the IRP has come back.
     let (status, information) = unsafe { nt::io_status(irp) };
-    // SAFETY: as above, so it is ours.
+    // SAFETY: the IRP has come back, so it is this driver's, and the claim gives it to this party.
     let mut irp = unsafe { Irp::from_raw(irp) };
     let (status, information) = socket.outcome(kind, status, information, reserved, &mut irp);
     let status = record.cancelled.name(status);

@@ -13,7 +13,7 @@ pub struct Process(Option<NonNull<core::ffi::c_void>>);
 
 // SAFETY: a process object belongs to no thread.
 unsafe impl Send for Process {}
-// SAFETY: as above; it is only compared.
+// SAFETY: a process object belongs to no thread; it is only compared.
 unsafe impl Sync for Process {}
 
 impl Process {

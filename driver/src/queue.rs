@@ -266,7 +266,7 @@ unsafe extern "C" fn cancelled(_device: *mut DEVICE_OBJECT, irp: *mut IRP) {
     unsafe { nt::release_cancel_lock(irp) };
     // SAFETY: whoever calls the routine has taken it out: the IRP is ours, and its owner keeps the queue alive.
     let [queue, ..] = unsafe { nt::context(irp) };
-    // SAFETY: as above.
+    // SAFETY: the owner in the IRP keeps the queue, which `park` wrote there.
     let queue = unsafe { &*queue.cast::<IrpQueue>() };
     let mut list = queue.irps.lock();
     // SAFETY: the IRP is ours.

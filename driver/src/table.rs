@@ -261,7 +261,7 @@ impl SocketTable {
             let slot = Slot { gate: Gate::closed(), socket: AtomicPtr::new(null_mut()), next_free };
             // SAFETY: within the chunk just allocated.
             let place = unsafe { slots.add(number as usize) };
-            // SAFETY: as above.
+            // SAFETY: fresh memory of the type's size and alignment.
             unsafe { place.write(slot) };
         }
         let mut free = self.free.lock();

@@ -56,7 +56,7 @@ impl Watchdog {
         // SAFETY: nonpaged, and it stays where it is (the type's terms).
         unsafe { ntddk::KeInitializeTimer(self.timer.get()) };
         let context = core::ptr::from_ref(self).cast_mut().cast();
-        // SAFETY: as above; the routine is right for the context.
+        // SAFETY: nonpaged, and it stays where it is; the routine is right for the context.
         unsafe { ntddk::KeInitializeDpc(self.dpc.get(), Some(look), context) };
         self.stopped.store(false, Ordering::Release);
     }
@@ -141,7 +141,7 @@ impl Drop for Watching {
         unsafe { ntddk::KeFlushQueuedDpcs() };
         // SAFETY: initialised (invariant).
         let _was_set = unsafe { ntddk::KeCancelTimer(watchdog.timer.get()) };
-        // SAFETY: as above.
+        // SAFETY: PASSIVE_LEVEL, by the type's terms.
         unsafe { ntddk::KeFlushQueuedDpcs() };
     }
 }

@@ -132,7 +132,7 @@ impl Socket {
         let linger = unsafe { linger.as_ref() };
         // SAFETY: nonpaged, and stays where it is.
         unsafe { ntddk::KeInitializeTimer(linger.timer.get()) };
-        // SAFETY: as above; the routine is right for the context, which it takes over.
+        // SAFETY: nonpaged, and stays where it is; the routine is right for the context, which it takes over.
         unsafe { ntddk::KeInitializeDpc(linger.dpc.get(), Some(deadline), context.as_ptr().cast()) };
         // Relative, in units of 100 nanoseconds.
         let due = LARGE_INTEGER { QuadPart: i64::from(linger.milliseconds).wrapping_mul(-10_000) };

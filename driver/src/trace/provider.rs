@@ -1,9 +1,13 @@
 //! The driver as an ETW provider: registered while it is loaded, where the system has ETW.
 //!
 //! The events are in `TraceLogging`'s format: each carries its own name and the names and types of its fields, so that no manifest is
-//! needed. The `tracelogging` crate writes the same bytes; it is not used because it imports ETW's routines, which not every system
-//! that loads this driver exports, and because its registration can panic. Source: `TraceLoggingProvider.h`; `EtwRegister`,
-//! `EtwWriteTransfer`, `EtwSetInformation`.
+//! needed. Source: `TraceLoggingProvider.h`; `EtwRegister`, `EtwWriteTransfer`, `EtwSetInformation`.
+//!
+//! The `tracelogging` crate with its `kernel_mode` writes the same bytes (the contract's tests compare the provider's GUID with what it
+//! makes of the name). It does not do here, in version 1.2.4:
+//! - it imports ETW's routines by name, and a system without them (stock Wine) does not load such a driver, or raises at the first call;
+//! - `register` panics when it meets another one, which links a bug check into an image that is to have none (contract: X-9);
+//! - the callback writes level and keywords as plain fields while other processors read them: a data race.
 
 use super::event::{Event, Field};
 use crate::system::routine;
@@ -97,7 +101,7 @@ impl Provider {
         let write = found("EtwWriteTransfer")?;
         // SAFETY: the system's routine of that name.
         let register = unsafe { transmute::<*mut (), Register>(register) };
-        // SAFETY: as above.
+        // SAFETY: the system's routine of that name.
         let unregister = unsafe { transmute::<*mut (), Unregister>(unregister) };
         let mut handle = 0;
         // SAFETY: PASSIVE_LEVEL by the token; the callback is there until the registration ends.

@@ -162,3 +162,24 @@ fn the_ledger_names_what_a_teardown_waits_for() {
     let ledger = observer.ledger().unwrap();
     assert_eq!((ledger.waiting, ledger.waits().len()), (0, 0));
 }
+
+/// contract
+#[test]
+fn the_ledger_names_the_peer_that_a_graceful_close_waits_for() {
+    let lab = Lab::start();
+    let client = lab.started();
+    let mut connection = connected(&client, APPLICATION);
+    connection.socket.send(b"all there is".to_vec()).unwrap();
+    connection.socket.close_gracefully(Some(600_000)).unwrap();
+    assert_eq!(connection.peer.receive(12).unwrap(), b"all there is");
+    let waits = || client.ledger().unwrap().waits().to_vec();
+    eventually("what was sent has arrived, and the peer's close is waited for", || {
+        waits().iter().any(|wait| wait.awaited() == Some(Awaited::PeerClose))
+    });
+    let [wait] = waits()[..] else { panic!("one thing is waited for: {:?}", waits()) };
+    assert_eq!((wait.waiter(), wait.provider(), wait.kind()), (Some(Waiter::Close), Some(APPLICATION), None));
+    assert_eq!(wait.socket, connection.socket.handle());
+    drop(connection.peer);
+    eventually("the peer's close ends it", || client.ledger().unwrap().waiting == 0);
+    assert_eq!(client.ledger().unwrap().lingers_cut, 0);
+}
