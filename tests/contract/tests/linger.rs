@@ -136,20 +136,21 @@ fn a_peer_that_never_reads_is_reset_at_the_deadline() {
     assert_eq!(client.ledger().unwrap().lingers_cut, 1);
 }
 
-/// contract: X-4, WSP-7
+/// contract: X-4, WSP-7, CARD-3
 #[test]
 fn a_peer_that_resets_ends_a_graceful_close_long_before_its_deadline() {
     let lab = Lab::start();
     let client = lab.client();
     started(&client, TRANSPORT);
     let connection = connected(&client, TRANSPORT);
-    let mut send = stuck_send(&connection.socket);
+    let send = stuck_send(&connection.socket);
     connection.socket.close_gracefully(Some(Close::LONGEST_LINGER)).unwrap();
     let mut cleanup = client.begin_cleanup(TRANSPORT);
     // Unread data: the host resets.
     drop(connection.peer);
     cleanup.wait(PATIENCE).unwrap();
-    assert_ne!(send.completion(PATIENCE).unwrap().status, 0, "what was sent did not all arrive");
+    // WSK calls it a reset; what fails once its socket is closed was cancelled by that.
+    cancelled(send);
     assert_eq!(client.ledger().unwrap().lingers_cut, 0, "the peer ended it, not the driver");
 }
 

@@ -162,16 +162,10 @@ fn after_a_kill_the_next_startup_works_at_once_and_gets_the_same_port() {
     }
 }
 
-/// A listener on a port whose last owner was killed just now: until its teardown is over, and no longer, the port is taken.
+/// A listener on a port whose last owner was killed just now: a startup waits for that teardown, so the port is free.
 fn listening_again(client: &Client, address: Address) -> wskctl::Socket {
     let listener = client.socket(APPLICATION, Role::Listen).unwrap();
-    eventually("the dead client's address is free again", || match listener.bind(address) {
-        Ok(()) => true,
-        Err(error) => {
-            assert_eq!(error.winsock(), Some(WsaError::AddressInUse), "{error}");
-            false
-        }
-    });
+    listener.bind(address).expect("no address is in use because of a dead client");
     listener.listen(4).unwrap();
     listener
 }
