@@ -15,6 +15,7 @@ use crate::machine::Inner;
 use crate::process;
 use crate::request;
 use crate::thread::this;
+use crate::turns::Name;
 use crate::wsk::ProviderState;
 
 /// How often, of a thousand occasions each, something goes differently. Zero everywhere: never.
@@ -22,7 +23,8 @@ use crate::wsk::ProviderState;
 /// Written and read as text: `delays=100,pending=1000`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Chaos {
-    /// Calls into the kernel, and steps of a lock's release, a completion and a cancellation, that are delayed.
+    /// Calls into the kernel, and steps of a lock's release, a completion and a cancellation, at which another thread of the machine
+    /// gets the turn. With any at all, its threads run one at a time.
     pub delays: u32,
     /// IRPs that a driver passes on, to another driver or to WSK, that pend although they could complete at once.
     pub pending: u32,
@@ -109,7 +111,7 @@ pub(crate) enum Fate {
 /// `SplitMix64`.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-fn mixed(mut z: u64) -> u64 {
+pub(crate) fn mixed(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
@@ -141,10 +143,10 @@ impl Inner {
         hasher.finish()
     }
 
-    /// Begins the calling thread's random source anew, as that of the piece of work with `number`: which of several threads
-    /// does it is the host's choice.
-    pub(crate) fn begin_work(&self, number: u64) {
-        this().random.set((self.number, self.state_for("work", number)));
+    /// Begins the calling thread's random source anew, as that of the given piece of work: which of several threads does it is the
+    /// host's choice.
+    pub(crate) fn begin_random(&self, (kind, number): Name) {
+        this().random.set((self.number, self.state_for(kind, number)));
     }
 
     /// Whether something happens that happens `per_mille` times of a thousand; more of the same number.
@@ -156,23 +158,29 @@ impl Inner {
         (choice % 1000 < u64::from(per_mille)).then_some(choice >> 10)
     }
 
-    /// Called wherever another thread may come in between: delays some.
+    /// Called wherever another thread may come in between: delays some, as the seed has it.
     ///
-    /// A delay lasts until the machine's other threads have come past a number of such points: how far they get does not depend
-    /// on how fast the host is. Where nobody else is under way it ends by the clock.
+    /// The turn goes to another thread of the machine that could run. Where there is none, but the host's network may bring something
+    /// at any time, the delay lasts until others have come past a number of such points, or a little while.
     pub(crate) fn at_point(&self) {
         const PATIENCE: Duration = Duration::from_millis(2);
         let chances = self.options.chaos.delays;
         if chances == 0 {
             return;
         }
+        self.take_turn(); // it may have been lost
         let passed = self.points.fetch_add(1, Ordering::SeqCst) + 1;
         let Some(choice) = self.chance(chances) else { return };
+        if self.hand_turn_over() || !self.wsk.is_running() {
+            return;
+        }
         let until = passed + 1 + (choice & 15);
         let since = Instant::now();
-        while self.points.load(Ordering::SeqCst) < until && since.elapsed() < PATIENCE && !self.is_stopped() {
-            std::thread::yield_now();
-        }
+        self.without_turn(|| {
+            while self.points.load(Ordering::SeqCst) < until && since.elapsed() < PATIENCE && !self.is_stopped() {
+                std::thread::yield_now();
+            }
+        });
     }
 
     /// Whether an IRP that a driver passes on is to pend.
@@ -202,7 +210,8 @@ impl Inner {
             let Some(machine) = machine.arc() else { return Ok(()) };
             let network = machine.network();
             network.set_provider(ProviderState::Lost);
-            std::thread::sleep(Duration::from_micros(machine.random() & 0x7ff));
+            let time = Duration::from_micros(machine.random() & 0x7ff);
+            machine.without_turn(|| std::thread::sleep(time));
             network.set_provider(ProviderState::Ready);
             Ok(())
         }));

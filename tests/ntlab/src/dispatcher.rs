@@ -19,6 +19,7 @@ use crate::nt::{
 };
 use crate::status::NtStatus;
 use crate::thread::this;
+use crate::turns::Name;
 use crate::{irql, rules};
 
 const WAITING: u32 = u32::MAX;
@@ -28,6 +29,8 @@ struct Waiter {
     thread: usize,
     objects: Vec<usize>,
     all: bool,
+    /// Whom to wake, where threads take turns.
+    turn: Option<Name>,
     /// The index of the object that satisfied the wait.
     result: AtomicU32,
     satisfied: Condvar,
@@ -134,26 +137,31 @@ impl Inner {
             thread,
             objects: objects.to_vec(),
             all,
+            turn: self.sleeping_turn(),
             result: AtomicU32::new(WAITING),
             satisfied: Condvar::new(),
         });
         waiters.push(Arc::clone(&waiter));
+        self.give_turn_up();
         let mut over = false;
-        loop {
+        let result = loop {
             let result = waiter.result.load(Ordering::Acquire);
             if result != WAITING {
-                return Ok(Some(result as usize));
+                break Ok(Some(result as usize));
             }
             let stopped = self.is_stopped();
             if over || stopped {
                 waiters.retain(|other| !Arc::ptr_eq(other, &waiter));
-                return if stopped { Err(Stopped) } else { Ok(None) };
+                break if stopped { Err(Stopped) } else { Ok(None) };
             }
             match until {
                 Some(until) => over = waiter.satisfied.wait_until(&mut waiters, until).timed_out(),
                 None => waiter.satisfied.wait(&mut waiters),
             }
-        }
+        };
+        drop(waiters);
+        self.take_turn();
+        result
     }
 
     /// Adds `by` to an object's state (an event or timer becomes 1) and satisfies waits; the state before.
@@ -177,6 +185,9 @@ impl Inner {
             };
             let Some(result) = result else { return true };
             waiter.result.store(u32::try_from(result).unwrap_or(0), Ordering::Release);
+            if let Some(name) = waiter.turn {
+                self.wake_turn(name);
+            }
             waiter.satisfied.notify_all();
             false
         });

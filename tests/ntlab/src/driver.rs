@@ -138,6 +138,8 @@ impl Machine {
         if self.inner.is_stopped() {
             return Err(self.stop_reason());
         }
+        // It keeps the turn when it returns: what the test does next is part of it.
+        self.inner.take_turn();
         call::guard(&self.inner, body).and_then(|result| result).map_err(|Stopped| self.stop_reason())
     }
 

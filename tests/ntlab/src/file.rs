@@ -23,6 +23,7 @@ use crate::rtl::text;
 use crate::rules;
 use crate::security::READ_WRITE;
 use crate::status::NtStatus;
+use crate::turns::Sleeper;
 
 /// How often a waiting thread looks whether its machine has stopped.
 pub(crate) const LOOK: Duration = Duration::from_millis(20);
@@ -54,6 +55,7 @@ struct SecurityContext {
 struct Waiter {
     status: Mutex<Option<NtStatus>>,
     done: Condvar,
+    sleeper: Sleeper,
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the signature is `Finish`")]
@@ -61,6 +63,7 @@ fn finish_waited(irp: &IRP, context: usize) -> Result<(), Stopped> {
     // SAFETY: `send` gave this reference to the IRP.
     let waiter = unsafe { Arc::from_raw(context as *const Waiter) };
     *waiter.status.lock() = Some(NtStatus(irp.IoStatus.get().Status));
+    waiter.sleeper.wake();
     waiter.done.notify_all();
     Ok(())
 }
@@ -91,20 +94,23 @@ fn send(
     set_parameters(stack);
     machine.bounded("a dispatch routine", || context.enter(|| irp::call_driver(device, pointer)))?;
     let since = Instant::now();
-    let mut status = waiter.status.lock();
     loop {
-        if let Some(status) = *status {
+        if let Some(status) = *waiter.status.lock() {
             return Ok(status);
         }
         if machine.is_stopped() {
             return Err(Stopped);
         }
         if since.elapsed() > machine.options.hang {
-            drop(status);
             let message = format!("an IRP of major function {major:#x} is not completed");
             return Err(rules::record(&rules::HANGS, message, irp::events(pointer)));
         }
-        waiter.done.wait_for(&mut status, LOOK);
+        machine.sleep_until(&waiter.sleeper, || {
+            let mut status = waiter.status.lock();
+            if status.is_none() {
+                waiter.done.wait_for(&mut status, LOOK);
+            }
+        });
     }
 }
 
@@ -272,7 +278,7 @@ impl Inner {
                 let message = format!("{files} closed files are still referenced by IRPs");
                 return Err(rules::record(&rules::HANGS, message, Vec::new()));
             }
-            std::thread::sleep(Duration::from_millis(1));
+            self.pause();
         }
     }
 }

@@ -53,6 +53,7 @@ mod systematic;
 mod thread;
 mod ticks;
 mod timer;
+mod turns;
 mod unwind;
 mod watchdog;
 mod work;

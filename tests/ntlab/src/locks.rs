@@ -104,6 +104,7 @@ fn spin(machine: &Inner, lock: &KSPIN_LOCK) -> Result<(), Stopped> {
             }
             std::hint::spin_loop();
         }
+        machine.hand_turn_over();
         if machine.is_stopped() {
             return Err(Stopped);
         }

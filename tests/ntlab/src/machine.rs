@@ -17,7 +17,7 @@ use crate::ticks;
 use crate::unwind::{Code, Stacks};
 use crate::{
     device, dispatcher, driver, etw, fault, ip_helper, irp, locks, nt, objects, paged, pool, process, rules, services,
-    symbols, system_thread, timer, watchdog, work, wsk,
+    symbols, system_thread, timer, turns, watchdog, work, wsk,
 };
 
 /// How a machine is to be.
@@ -112,6 +112,7 @@ pub(crate) struct Inner {
     pub(crate) etw: etw::State,
     pub(crate) ip_helper: ip_helper::State,
     pub(crate) wsk: wsk::State,
+    pub(crate) turns: turns::Turns,
 }
 
 /// Images whose code can be told from other code.
@@ -186,6 +187,7 @@ impl Machine {
             etw: etw::State::default(),
             ip_helper: ip_helper::State::default(),
             wsk: wsk::State::default(),
+            turns: turns::Turns::default(),
         });
         watchdog::watch(&inner);
         Self { _power: Arc::new(Power(Arc::clone(&inner))), inner }
@@ -213,6 +215,7 @@ impl Inner {
         self.clock.wake();
         self.workers.wake();
         self.wsk.stop();
+        self.stop_turns();
     }
 
     /// The machine's own `Arc`; none when it is being dropped.

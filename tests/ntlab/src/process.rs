@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -187,7 +187,7 @@ impl Shared {
             if calls == 0 || since.elapsed() > machine.options.hang {
                 break;
             }
-            std::thread::sleep(Duration::from_millis(1));
+            machine.pause();
         }
         if !is_first {
             return self.wait_for_end(machine, since);
@@ -208,7 +208,7 @@ impl Shared {
             if machine.is_stopped() {
                 return Err(Stopped);
             }
-            std::thread::sleep(Duration::from_millis(1));
+            machine.pause();
         }
         Ok(())
     }

@@ -23,6 +23,7 @@ use crate::nt::{
 };
 use crate::process::Handle;
 use crate::status::NtStatus;
+use crate::turns::Sleeper;
 
 /// What a request came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,6 +129,7 @@ pub(crate) struct Shared {
     complete: AtomicBool,
     completion: Mutex<Option<Completion>>,
     done: Condvar,
+    sleeper: Sleeper,
     /// Told once, at the completion.
     observer: Mutex<Option<Observer>>,
 }
@@ -194,6 +196,7 @@ impl Handle {
             complete: AtomicBool::new(false),
             completion: Mutex::new(None),
             done: Condvar::new(),
+            sleeper: Sleeper::default(),
             observer: Mutex::new(None),
         });
         if let Some(active) = self.process().begin().filter(|_| self.is_open()) {
@@ -286,6 +289,7 @@ impl Shared {
     fn end(&self, completion: Completion) {
         *self.completion.lock() = Some(completion);
         self.complete.store(true, Ordering::Release);
+        self.sleeper.wake();
         self.done.notify_all();
         self.tell();
     }
@@ -314,15 +318,20 @@ impl Shared {
     /// Waits a while for the end.
     pub(crate) fn wait(&self, machine: &Inner, timeout: Duration) -> bool {
         let since = Instant::now();
-        let mut completion = self.completion.lock();
-        while completion.is_none() {
-            let left = timeout.saturating_sub(since.elapsed());
-            if left.is_zero() || machine.is_stopped() {
-                return false;
-            }
-            self.done.wait_for(&mut completion, left.min(LOOK));
+        if self.completion.lock().is_some() {
+            return true;
         }
-        true
+        machine.sleep_until(&self.sleeper, || {
+            let mut completion = self.completion.lock();
+            while completion.is_none() {
+                let left = timeout.saturating_sub(since.elapsed());
+                if left.is_zero() || machine.is_stopped() {
+                    return false;
+                }
+                self.done.wait_for(&mut completion, left.min(LOOK));
+            }
+            true
+        })
     }
 
     /// What has happened to the request's IRP.

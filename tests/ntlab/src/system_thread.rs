@@ -53,11 +53,11 @@ extern "win64" fn create_system_thread(
         // SAFETY: the driver vouches for the place.
         unsafe { client_id.write(CLIENT_ID { UniqueProcess: 4, UniqueThread: object }) };
     }
-    let same = shared.clone();
+    let (same, name) = (shared.clone(), machine.announce_thread("system thread"));
     shared.spawn("system thread", move || {
         let own = Context { thread: object as PVOID, ..Context::system(&same) };
         // What was broken is in the machine's report.
-        let _ = own.enter(|| run(&same, object, start, context));
+        let _ = same.as_thread(name, || own.enter(|| run(&same, object, start, context)));
     });
     NtStatus::SUCCESS.0
 }

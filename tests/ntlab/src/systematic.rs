@@ -110,8 +110,8 @@ impl std::fmt::Display for Replays {
         if !self.is_steady() {
             write!(
                 f,
-                ": the seed decides what each thread does and where it is delayed, not when the host runs it or what real \
-                 programs send; more delays make the order of things the seed's"
+                ": the seed decides what each thread does and, where there are delays, whose turn it is; not what real sockets \
+                 bring, how late it is, or that the host keeps a thread from running for long"
             )?;
         }
         Ok(())

@@ -11,6 +11,7 @@ use crate::call::Frame;
 use crate::exports::Export;
 use crate::machine::Inner;
 use crate::nt::PVOID;
+use crate::turns::Name;
 use crate::unwind::Start;
 
 /// How a spin lock was taken; it is released the same way.
@@ -74,6 +75,8 @@ pub(crate) struct Thread {
     pub(crate) name: Cell<&'static str>,
     /// The thread's random source, and the number of the machine that it is for.
     pub(crate) random: Cell<(u64, u64)>,
+    /// Its name among the threads of a machine that take turns, and the number of the machine.
+    pub(crate) turn: Cell<(u64, Name)>,
     pub(crate) shared: Cell<*const Shared>,
 }
 
@@ -147,6 +150,7 @@ impl Thread {
             inspects: Cell::new(false),
             name: Cell::new("caller"),
             random: Cell::new((0, 0)),
+            turn: Cell::new((0, ("", 0))),
             shared: Cell::new(null()),
         }
     }

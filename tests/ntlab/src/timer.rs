@@ -94,6 +94,7 @@ impl Clock {
         let mut state = self.state.lock();
         let since = Instant::now();
         while state.running != 0 && since.elapsed() < ENDING && !machine.is_stopped() {
+            machine.give_turn_up();
             self.change.wait_for(&mut state, Duration::from_millis(5));
         }
         let running = Some(state.running).filter(|&dpc| dpc != 0).map(|dpc| format!("DPC {dpc:#x} that runs"));
@@ -164,13 +165,17 @@ impl Inner {
             match self.clock.next(self) {
                 Next::Stop => return,
                 Next::Timer(set) => {
+                    self.take_turn();
                     self.signal(set.timer, 1);
                     if set.dpc != 0 {
                         self.insert_dpc(set.dpc as *const KDPC);
                     }
+                    self.give_turn_up();
                 }
                 Next::Dpc(dpc) => {
+                    self.take_turn();
                     let result = context.enter(|| self.run_dpc(dpc));
+                    self.give_turn_up();
                     self.clock.state.lock().running = 0;
                     self.clock.change.notify_all();
                     if result.is_err() {
@@ -235,10 +240,12 @@ impl Inner {
     }
 
     fn flush_dpcs(&self) {
-        let mut state = self.clock.state.lock();
-        while (!state.dpcs.is_empty() || state.running != 0) && !self.is_stopped() {
-            self.clock.change.wait_for(&mut state, Duration::from_millis(5));
-        }
+        self.without_turn(|| {
+            let mut state = self.clock.state.lock();
+            while (!state.dpcs.is_empty() || state.running != 0) && !self.is_stopped() {
+                self.clock.change.wait_for(&mut state, Duration::from_millis(5));
+            }
+        });
     }
 }
 

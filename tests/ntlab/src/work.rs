@@ -17,6 +17,9 @@ use crate::process::Context;
 use crate::rules;
 use crate::thread::this;
 
+/// What a thread is called that does a piece of work.
+const WORK: &str = "work";
+
 /// Something for a worker thread.
 pub(crate) type Job = Box<dyn FnOnce(&Inner) -> Result<(), Stopped> + Send>;
 
@@ -83,6 +86,7 @@ impl Inner {
             let mut queue = self.workers.queue.lock();
             queue.queued += 1;
             let number = queue.queued;
+            self.wake_turn((WORK, number));
             queue.jobs.push_back((number, job));
             queue.idle < queue.jobs.len()
         };
@@ -91,8 +95,7 @@ impl Inner {
             let same = machine.clone();
             machine.spawn("system worker", move || {
                 while let Some((number, job)) = same.workers.next(&same) {
-                    same.begin_work(number);
-                    if job(&same).is_err() {
+                    if same.as_thread((WORK, number), || job(&same)).is_err() {
                         break;
                     }
                 }
@@ -109,7 +112,7 @@ impl Inner {
             && since.elapsed() < Duration::from_secs(5)
             && !self.is_stopped()
         {
-            std::thread::sleep(Duration::from_millis(1));
+            self.pause();
         }
         let tell = |(address, item): (&usize, &Item)| {
             let state = if item.is_queued { "queued" } else { "not freed" };

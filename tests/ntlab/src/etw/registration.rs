@@ -135,6 +135,7 @@ impl State {
         }
         let mut registrations = self.registrations.lock();
         while registrations.get(&handle).is_some_and(|found| found.running != 0) {
+            machine::current().give_turn_up();
             self.returned.wait_for(&mut registrations, SLICE);
             if machine::current().is_stopped() {
                 return Err(Stopped);

@@ -162,6 +162,7 @@ pub extern "win64" fn cancel(handle: usize) -> i32 {
     let outcome = (|| {
         let mut notifications = machine.ip_helper.notifications.lock();
         while notifications.get(&handle).is_some_and(|found| found.running != 0) {
+            machine.give_turn_up();
             machine.ip_helper.returned.wait_for(&mut notifications, SLICE);
             if machine.is_stopped() {
                 return Err(Stopped);

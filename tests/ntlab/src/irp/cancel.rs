@@ -26,7 +26,9 @@ fn keeps_routine(body: &IRP) -> bool {
         if since.elapsed() > machine.options.hang / 4 {
             return true;
         }
-        std::thread::yield_now();
+        if !machine.hand_turn_over() {
+            std::thread::yield_now();
+        }
     }
     false
 }

@@ -82,6 +82,7 @@ fn acquire(resource: PVOID, wait: u8, exclusive: bool) -> u8 {
         loop {
             match try_take(&mut held, resource as usize, exclusive) {
                 Ok(false) if wait != 0 && !machine.is_stopped() => {
+                    machine.give_turn_up();
                     resources.change.wait_for(&mut held, Duration::from_millis(10));
                 }
                 outcome => break outcome,

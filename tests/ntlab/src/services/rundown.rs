@@ -45,6 +45,7 @@ extern "win64" fn wait(rundown: &Rundown) {
         if machine.is_stopped() {
             or_escape::<()>(Err(Stopped));
         }
+        machine.give_turn_up();
         std::thread::sleep(Duration::from_micros(100));
     }
 }

@@ -26,7 +26,9 @@ fn spin(lock: &Lock, enter: impl Fn(i32) -> Option<i32>) {
                 format!("reader/writer spin lock {:#x} does not come free", std::ptr::from_ref(lock) as usize);
             rules::violate(&rules::HANGS, message, Vec::new());
         }
-        std::thread::yield_now();
+        if !machine.hand_turn_over() {
+            std::thread::yield_now();
+        }
     }
 }
 

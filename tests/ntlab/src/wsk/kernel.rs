@@ -34,6 +34,11 @@ pub fn random() -> u64 {
     machine::current().random()
 }
 
+/// Lets the machine's other threads go on while this one waits.
+pub fn give_turn_up() {
+    machine::current().give_turn_up();
+}
+
 /// Starts a thread of the machine.
 pub fn spawn(name: &'static str, body: impl FnOnce() + Send + 'static) {
     machine::current().share().spawn(name, body);

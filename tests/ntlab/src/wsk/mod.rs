@@ -281,6 +281,11 @@ impl State {
         Err(crate::rules::record(&rules::LIVE_AT_UNLOAD, message, live))
     }
 
+    /// Whether the network thread runs.
+    pub(crate) fn is_running(&self) -> bool {
+        self.provider.network.get().is_some()
+    }
+
     /// Ends the network thread. The machine calls it before it joins its threads.
     pub(crate) fn stop(&self) {
         if let Some(network) = self.provider.network.get() {

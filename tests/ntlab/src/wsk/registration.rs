@@ -291,6 +291,7 @@ impl Provider {
             if left.is_zero() {
                 return Ok(status::DEVICE_NOT_READY);
             }
+            kernel::give_turn_up();
             self.change.wait_for(&mut state, left.min(SLICE));
             if machine::current().is_stopped() {
                 return Err(Stopped);
@@ -328,6 +329,7 @@ impl Provider {
                 let message = format!("WskDeregister waits for {}", client.outstanding());
                 return Err(record(&rules::DEREGISTER_WAITS, message, self.live()));
             }
+            kernel::give_turn_up();
             self.change.wait_for(&mut state, SLICE);
         }
         drop(state);

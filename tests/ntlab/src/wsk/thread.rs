@@ -144,6 +144,7 @@ fn serve(provider: &Arc<Provider>, mut poll: Poll) {
         let due = provider.names.lock().next_due();
         let memory = provider.memory.lock().clone();
         let patience = memory.as_ref().and_then(memory::Net::patience);
+        kernel::give_turn_up();
         if let Err(error) = poll.poll(&mut events, network.timeout(!held.is_empty(), due, patience)) {
             assert_eq!(error.kind(), io::ErrorKind::Interrupted, "the host's epoll failed");
             continue;

@@ -285,13 +285,9 @@ fn race(options: Options) -> Report {
     }
     let bench = Bench::with(options);
     let _ = bench.run(prepare).take();
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                for _ in 0..8 {
-                    let _ = bench.run(free_what_is_there).wait(SECOND * 10);
-                }
-            });
+    bench.machine.in_threads(2, |_| {
+        for _ in 0..8 {
+            let _ = bench.run(free_what_is_there).wait(SECOND * 10);
         }
     });
     bench.finish()
@@ -304,12 +300,12 @@ fn a_seed_that_fails_fails_again_in_nine_of_ten_replays_or_the_report_says_why_n
     let failing = (1..50).filter(|&seed| !race(with(seed)).is_good());
     let again = |seed| {
         let Ok(replays) = replay(&with(seed), 10, |options| Ok::<_, Infallible>(race(options)));
-        (seed, replays)
-    };
-    let replays: Vec<_> = failing.take(5).map(again).collect();
-    for (seed, replays) in &replays {
         println!("seed {seed}: {replays}");
-        assert_eq!(replays.to_string().contains("the seed decides"), replays.failed != 0 && !replays.is_steady());
-    }
-    assert!(replays.iter().any(|(_, replays)| replays.is_steady()), "{replays:?}");
+        replays
+    };
+    let replays: Vec<_> = failing.take(10).map(again).collect();
+    assert_eq!(replays.len(), 10, "of 49 seeds so many find the race");
+    // A host that keeps a thread from running for long takes its turn away.
+    assert!(replays.iter().all(|replays| replays.is_steady() != replays.to_string().contains("the seed decides")));
+    assert!(replays.iter().filter(|replays| replays.is_steady()).count() >= 7, "{replays:?}");
 }
