@@ -8,6 +8,13 @@ use core::marker::PhantomData;
 /// `DriverEntry`, `DriverUnload`) and is asked for by every function that may wait, touch paged memory or call a routine that is
 /// documented for `PASSIVE_LEVEL` only. It can't be sent to another thread, and a spin lock's guard hands out none.
 ///
+/// ```compile_fail,E0277
+/// fn completion_closure(_: impl FnOnce() + Send) {}
+/// fn dispatch(passive: wsk::Passive) {
+///     completion_closure(move || drop(passive));
+/// }
+/// ```
+///
 /// # Invariants
 /// - While a value exists, its thread runs at `PASSIVE_LEVEL`, except within the guard of a spin lock that the holder takes itself, and
 ///   inside no completion routine or event callback of WSK.
@@ -32,6 +39,13 @@ impl Passive {
 /// A WSK function that is called in a completion routine may complete its IRP at once and so call the next, until the kernel stack is
 /// used up; `WskCloseSocket` in an event callback waits for that callback. [`Passive`] is such a proof; closures that this crate calls
 /// from completions and callbacks get none, and can't bring one along. Source: *Using IRPs with Winsock Kernel Functions*.
+///
+/// ```compile_fail,E0277
+/// fn completion_closure(_: impl FnOnce() + Send) {}
+/// fn timer(call: wsk::MayCall) {
+///     completion_closure(move || drop(call));
+/// }
+/// ```
 ///
 /// # Invariants
 /// - While a value exists, its thread is inside no completion routine or event callback of WSK, and not above `DISPATCH_LEVEL`.

@@ -233,7 +233,9 @@ pub(crate) unsafe fn start<T: Outcome>(
 ///
 /// It owns what it lent to WSK. Dropping it cancels it, and waits for nothing: its memory is freed when WSK has given it back, and an
 /// outcome that comes all the same is dropped (a buffer is freed, a socket closed). `<= DISPATCH_LEVEL` unless a function says otherwise,
-/// with no lock held that a completion takes.
+/// with no lock held that a completion takes. Source: *Using IRPs with Winsock Kernel Functions*, *`IoCancelIrp`*.
+///
+/// Where a provider can't cancel (stock Wine's), an operation that was dropped keeps its memory until its socket is closed.
 ///
 /// # Invariants
 /// - `record` is there until a function takes the value apart.

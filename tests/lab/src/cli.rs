@@ -40,7 +40,7 @@ pub enum Command {
                             and compared; the first run takes some minutes."
     )]
     Package(Package),
-    /// Runs the driver and the harness in stock Wine: install, demo, kill a process, start again, uninstall
+    /// Runs the driver and the harness in stock Wine: install, demo, kill a process, start again, uninstall; then wsk's example
     #[command(
         after_help = "Examples:\n  cargo lab wine\n  cargo lab wine --format json\n  cargo lab wine --wine-debug \
                             +ntoskrnl,+debugstr\n\nThe logs of each program are in target/lab/wine/log."
