@@ -96,9 +96,9 @@ impl Device for Client {
 }
 
 impl Process {
-    fn new(client: Client, recorded: Option<&Recorded>) -> Self {
+    fn new(client: Client, recorded: Option<&Recorded>, name: &str) -> Self {
         let client = Arc::new(client);
-        let recorded = recorded.map(|recorded| recorded.another(client.clone()));
+        let recorded = recorded.map(|recorded| recorded.another(client.clone(), name));
         Self { client, recorded }
     }
 
@@ -213,14 +213,16 @@ impl Choice {
         match self.kind {
             #[cfg(windows)]
             Kind::Device => {
-                let recorded = self.recorder.as_ref().map(|recorder| recorder.process(Arc::new(WindowsDevice)));
+                let recorded =
+                    self.recorder.as_ref().map(|recorder| recorder.process(Arc::new(WindowsDevice), "wskctl"));
                 Ok(Backend { inner: Inner::Device(WindowsDevice), recorded })
             }
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
             Kind::Lab => {
                 let lab = self.start_lab()?;
                 let process = lab.process();
-                let recorded = self.recorder.as_ref().map(|recorder| recorder.process(Arc::new(process.clone())));
+                let recorded =
+                    self.recorder.as_ref().map(|recorder| recorder.process(Arc::new(process.clone()), "wskctl"));
                 Ok(Backend { inner: Inner::Lab { lab, process, trace: self.trace }, recorded })
             }
             other => {
@@ -322,22 +324,24 @@ impl Backend {
             #[cfg(windows)]
             Inner::Device(_) => None,
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-            Inner::Lab { lab, .. } => Some(Process::new(Client::Lab(lab.process()), self.recorded.as_ref())),
+            Inner::Lab { lab, .. } => Some(Process::new(Client::Lab(lab.process()), self.recorded.as_ref(), "")),
             #[cfg(not(any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
             Inner::Nowhere(never) => match *never {},
         }
     }
 
-    /// A new process that sees the device. In the lab it must have ended before the backend does.
+    /// A new process that sees the device, and goes by that name in recordings. In the lab it must have ended before the backend does.
     ///
     /// # Errors
     /// It can't be started.
-    pub fn process(&self) -> Result<Process, Error> {
+    pub fn process(&self, name: &str) -> Result<Process, Error> {
         match &self.inner {
             #[cfg(windows)]
-            Inner::Device(_) => Agent::spawn().map(|agent| Process::new(Client::Agent(agent), self.recorded.as_ref())),
+            Inner::Device(_) => {
+                Agent::spawn().map(|agent| Process::new(Client::Agent(agent), self.recorded.as_ref(), name))
+            }
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-            Inner::Lab { lab, .. } => Ok(Process::new(Client::Lab(lab.process()), self.recorded.as_ref())),
+            Inner::Lab { lab, .. } => Ok(Process::new(Client::Lab(lab.process()), self.recorded.as_ref(), name)),
             #[cfg(not(any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
             Inner::Nowhere(never) => match *never {},
         }

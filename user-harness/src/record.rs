@@ -15,12 +15,17 @@ use std::{
 };
 use zerocopy::FromBytes;
 
-/// One request, or the end of a process.
+/// The kind of the entry that names a process.
+pub(crate) const PROCESS: &str = "process";
+/// The kind of the entry for a process' end.
+pub(crate) const EXIT: &str = "exit";
+
+/// One request, or the beginning or the end of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
     /// Which process, from 0 in the order of their beginning.
     pub process: u32,
-    /// The request's kind, lower case; `exit` for the end of the process.
+    /// The request's kind, lower case; or [`PROCESS`] or [`EXIT`].
     pub kind: String,
     /// Microseconds since the recording began.
     pub begun_us: u64,
@@ -84,11 +89,16 @@ impl Shared {
 }
 
 impl Recorder {
-    /// A device that is recorded, as one more process sees it.
-    pub(crate) fn process(&self, device: Arc<dyn Device>) -> Recorded {
+    /// A device that is recorded, as one more process sees it, which goes by that name if it has one.
+    pub(crate) fn process(&self, device: Arc<dyn Device>, name: &str) -> Recorded {
+        let begun_us = self.0.now();
         let mut state = self.0.state();
         let process = state.processes;
         state.processes += 1;
+        if !name.is_empty() {
+            let (kind, note) = (PROCESS.to_owned(), name.to_owned());
+            state.entries.push(Entry { process, kind, begun_us, ended_us: Some(begun_us), note, ..Entry::default() });
+        }
         Recorded { recorder: self.clone(), device, process }
     }
 
@@ -123,13 +133,13 @@ pub(crate) struct Recorded {
 
 impl Recorded {
     /// Another process of the same recording.
-    pub fn another(&self, device: Arc<dyn Device>) -> Self {
-        self.recorder.process(device)
+    pub fn another(&self, device: Arc<dyn Device>, name: &str) -> Self {
+        self.recorder.process(device, name)
     }
 
     /// Runs the end of the process, and notes it.
     pub fn end(&self, how: &str, end: impl FnOnce()) {
-        let is_exit = |entry: &Entry| entry.process == self.process && entry.kind == "exit";
+        let is_exit = |entry: &Entry| entry.process == self.process && entry.kind == EXIT;
         if self.recorder.0.state().entries.iter().any(is_exit) {
             // It has ended before.
             return end();
@@ -137,7 +147,7 @@ impl Recorded {
         let begun_us = self.recorder.0.now();
         end();
         let ended_us = Some(self.recorder.0.now());
-        let (kind, note) = ("exit".to_owned(), how.to_owned());
+        let (kind, note) = (EXIT.to_owned(), how.to_owned());
         self.recorder.begin(Entry { process: self.process, kind, begun_us, ended_us, note, ..Entry::default() });
     }
 }

@@ -61,6 +61,38 @@ pub(crate) struct Span {
     pub end: u64,
 }
 
+/// What the last cleanup did, or the process's end, as the process saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Teardown {
+    #[serde(flatten)]
+    pub span: Span,
+    /// In their order; the last ends with it.
+    pub phases: Vec<Phase>,
+}
+
+/// A part of a teardown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Phase {
+    /// What was over at its end.
+    pub name: String,
+    pub end: u64,
+}
+
+impl Teardown {
+    /// Each phase with its stretch of time.
+    pub fn stretches(&self) -> impl Iterator<Item = (Span, &str)> {
+        let begins = std::iter::once(self.span.begin).chain(self.phases.iter().map(|phase| phase.end));
+        begins.zip(&self.phases).map(|(begin, phase)| (Span { begin, end: phase.end }, phase.name.as_str()))
+    }
+
+    /// In words: how long each phase took.
+    pub fn describe(&self) -> String {
+        let phases: Vec<_> =
+            self.stretches().map(|(span, name)| format!("{name} {}", time(span.end - span.begin))).collect();
+        phases.join(", ")
+    }
+}
+
 /// One request.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Bar {
@@ -96,7 +128,7 @@ pub(crate) struct SocketBar {
 #[serde(rename_all = "snake_case", tag = "shows")]
 pub(crate) enum Shows {
     /// A provider's references: when the count changed, and to what.
-    References { provider: &'static str, steps: Vec<(u64, u32)>, teardowns: Vec<Span> },
+    References { provider: &'static str, steps: Vec<(u64, u32)>, teardowns: Vec<Teardown> },
     /// Requests that are about no socket.
     Calls,
     /// Sockets and their requests.
@@ -155,8 +187,21 @@ impl Timeline {
             Shows::References { teardowns, .. } => Some(teardowns),
             _ => None,
         });
-        let lengths: Vec<_> = spans.flatten().map(|span| span.end - span.begin).collect();
+        let lengths: Vec<_> = spans.flatten().map(|of| of.span.end - of.span.begin).collect();
         (lengths.len(), lengths.into_iter().max().unwrap_or(0))
+    }
+
+    /// The longest teardown, of which provider and in which process.
+    pub fn longest_teardown(&self) -> Option<(&Teardown, &'static str, &Lifetime)> {
+        let all = self.tracks.iter().filter_map(|track| {
+            let (provider, teardowns) = match &track.shows {
+                Shows::References { provider, teardowns, .. } => (*provider, teardowns),
+                _ => return None,
+            };
+            let process = self.processes.get(track.process)?;
+            Some(teardowns.iter().map(move |of| (of, provider, process)))
+        });
+        all.flatten().max_by_key(|(of, ..)| of.span.end - of.span.begin)
     }
 }
 

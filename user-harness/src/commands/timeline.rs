@@ -84,13 +84,24 @@ fn record(choice: &Choice, global: &Global, run: &Run, output: &mut Output) -> (
     let recorder = Recorder::default();
     let choice = Choice { recorder: Some(recorder.clone()), ..choice.clone() };
     let (name, ran) = match run {
-        Run::Demo => ("demo", told(demo::run(&choice, output))),
-        Run::Run(arguments) => ("run", super::run::run(&choice, arguments, output).and_then(told)),
-        Run::Stress(arguments) => ("stress", stress::run(&choice, global, arguments, output)),
-        Run::Hold(arguments) => ("hold", super::hold::run(&choice, arguments, output)),
+        Run::Demo => ("demo".to_owned(), told(demo::run(&choice, output))),
+        Run::Run(arguments) => {
+            (name_of_files(&arguments.files), super::run::run(&choice, arguments, output).and_then(told))
+        }
+        Run::Stress(arguments) => ("stress".to_owned(), stress::run(&choice, global, arguments, output)),
+        Run::Hold(arguments) => ("hold".to_owned(), super::hold::run(&choice, arguments, output)),
     };
     let seed = if choice.kind == crate::backend::Kind::Lab { format!(", seed {}", choice.seed) } else { String::new() };
     (format!("wskctl {name} ({}{seed})", choice.kind.name()), recorder.entries(), ran)
+}
+
+/// `run` with its files, as far as a title has room for them.
+fn name_of_files(files: &[PathBuf]) -> String {
+    let names = files.iter().filter_map(|file| file.file_name()).map(|name| name.to_string_lossy());
+    match files.len() {
+        0..=3 => std::iter::once("run".into()).chain(names).collect::<Vec<_>>().join(" "),
+        several => format!("run of {several} files"),
+    }
 }
 
 /// A command has told its errors itself.
@@ -159,7 +170,10 @@ impl Event for Told {
             time(timeline.end),
             counted(number(timeline.bars.len()), "request"),
             counted(number(timeline.sockets.len()), "socket"),
-            counted(number(timeline.processes.len()), "process").replace("processs", "processes"),
+            match timeline.processes.len() {
+                1 => "1 process".to_owned(),
+                several => format!("{several} processes"),
+            },
             text::draw(timeline),
         );
         for file in files {

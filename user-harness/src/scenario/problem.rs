@@ -1,7 +1,7 @@
 //! What is wrong with a scenario file, and where: shown with line, column and an excerpt.
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
-use std::ops::Range;
+use std::{ops::Range, path::Path};
 
 /// One thing that is wrong, at its place in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,12 @@ pub struct Source {
 }
 
 impl Source {
+    /// Its file's name, without folder and extension.
+    #[must_use]
+    pub fn stem(&self) -> &str {
+        Path::new(&self.name).file_stem().and_then(|stem| stem.to_str()).unwrap_or(&self.name)
+    }
+
     /// Line and column of a byte, from 1; columns count characters.
     #[must_use]
     pub fn position(&self, byte: usize) -> (usize, usize) {

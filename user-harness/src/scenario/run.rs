@@ -114,7 +114,7 @@ impl<'a> Runner<'a> {
     pub fn start(scenario: &'a Scenario, backend: &'a Backend) -> Result<Self, Error> {
         let mut clients = HashMap::new();
         for name in &scenario.clients {
-            let process = backend.process()?;
+            let process = backend.process(&format!("{}: {name}", scenario.source.stem()))?;
             let client = Client::open(process.device())?.with_patience(scenario.within);
             clients.insert(name.as_str(), Participant { process, client, alive: true });
         }

@@ -1,7 +1,14 @@
 //! From a recording to a layout: which process, which track, which row.
 
-use super::{Bar, Lifetime, Outcome, Shows, SocketBar, Span, Timeline, Track, provider_name, rows::Rows};
-use crate::{StatusText, record::Entry};
+use super::{
+    Bar, Lifetime, Outcome, Phase, Shows, SocketBar, Span, Teardown, Timeline, Track, provider_name, rows::Rows,
+};
+use crate::{
+    StatusText,
+    output::counted,
+    record::{EXIT, Entry, PROCESS},
+    status::STATUS_CANCELLED,
+};
 use std::collections::BTreeMap;
 
 /// Sockets that lie closer than this part of the whole share no rows: one can see where one ends and the next begins.
@@ -21,7 +28,8 @@ pub(super) fn lay_out(title: &str, entries: &[Entry]) -> Timeline {
     for entry in entries {
         processes.entry(entry.process).or_default().push(entry);
     }
-    for entries in processes.into_values() {
+    // One that made no request has only its name.
+    for entries in processes.into_values().filter(|of| of.iter().any(|entry| entry.kind != PROCESS)) {
         Process::new(&entries, last, &mut timeline).lay_out();
     }
     timeline
@@ -32,6 +40,7 @@ struct Process<'a, 'b> {
     index: usize,
     requests: Vec<(&'a Entry, Span)>,
     exit: Option<&'a Entry>,
+    name: Option<String>,
     end: u64,
     /// No less than this lies between two sockets of a row.
     gap: u64,
@@ -50,24 +59,26 @@ struct Socket<'a> {
 
 impl<'a, 'b> Process<'a, 'b> {
     fn new(entries: &[&'a Entry], last: u64, timeline: &'b mut Timeline) -> Self {
-        let exit = entries.iter().find(|entry| entry.kind == "exit").copied();
+        let exit = entries.iter().find(|entry| entry.kind == EXIT).copied();
         let end = exit.and_then(|exit| exit.ended_us).unwrap_or(last);
+        let name = entries.iter().find(|entry| entry.kind == PROCESS).map(|entry| entry.note.clone());
         let mut requests: Vec<_> = entries
             .iter()
-            .filter(|entry| entry.kind != "exit")
+            .filter(|entry| ![EXIT, PROCESS].contains(&&*entry.kind))
             .map(|&entry| {
                 let ended = entry.ended_us.unwrap_or(end.max(entry.begun_us));
                 (entry, Span { begin: entry.begun_us, end: ended.max(entry.begun_us) })
             })
             .collect();
         requests.sort_by_key(|(_, span)| (span.begin, span.end));
-        Self { index: timeline.processes.len(), requests, exit, end, gap: timeline.end / FINEST, timeline }
+        let index = timeline.processes.len();
+        Self { index, requests, exit, name, end, gap: timeline.end / FINEST, timeline }
     }
 
     fn lay_out(mut self) {
         let begin = self.requests.first().map_or(0, |(_, span)| span.begin);
         self.timeline.processes.push(Lifetime {
-            label: format!("process {}", self.index + 1),
+            label: self.name.take().unwrap_or_else(|| format!("process {}", self.index + 1)),
             span: Span { begin, end: self.end },
             ended_by: self.exit.map(|exit| exit.note.clone()).unwrap_or_default(),
         });
@@ -114,11 +125,39 @@ impl<'a, 'b> Process<'a, 'b> {
                 steps.push((end, 0));
                 ends.push(Span { begin: exit.begun_us, end });
             }
-            let shows = Shows::References { provider: provider_name(provider), steps, teardowns: ends.clone() };
+            let phased = ends.iter().map(|&span| Teardown { span, phases: self.phases(span) }).collect();
+            let shows = Shows::References { provider: provider_name(provider), steps, teardowns: phased };
             self.timeline.tracks.push(Track { process: self.index, rows: 1, shows });
             teardowns.insert(provider, ends);
         }
         teardowns
+    }
+
+    /// The phases of a teardown, as this process saw them: what was pending when it began ended cancelled, and then the rest was given
+    /// back.
+    fn phases(&self, teardown: Span) -> Vec<Phase> {
+        const CLASSES: [(&str, &[&str]); 2] =
+            [("event request", &["events"]), ("look-up", &["nametoaddresses", "addresstoname"])];
+        let class = |kind: &str| CLASSES.iter().position(|(_, kinds)| kinds.contains(&kind)).unwrap_or(CLASSES.len());
+        let mut ended = [(0, teardown.begin); CLASSES.len() + 1];
+        for (entry, span) in &self.requests {
+            let is_ended_by_it = entry.status.is_none_or(|status| status == STATUS_CANCELLED)
+                && span.begin <= teardown.begin
+                && (teardown.begin..=teardown.end).contains(&span.end)
+                && entry.kind != "cleanup";
+            if is_ended_by_it && let Some((count, last)) = ended.get_mut(class(&entry.kind)) {
+                *count += 1;
+                *last = span.end.max(*last);
+            }
+        }
+        let (mut phases, mut at) = (Vec::new(), teardown.begin);
+        let names = CLASSES.iter().map(|(name, _)| *name).chain(["request"]);
+        for ((count, last), name) in ended.into_iter().zip(names).filter(|((count, _), _)| *count > 0) {
+            at = last.max(at);
+            phases.push(Phase { name: format!("{} ended", counted(count, name)), end: at });
+        }
+        phases.push(Phase { name: "the rest is given back".into(), end: teardown.end });
+        phases
     }
 
     /// Every socket that a request made, with its end: its close, or its provider's teardown, or the process'.
@@ -237,7 +276,6 @@ fn bar(entry: &Entry, span: Span, track: usize, row: usize, socket: Option<usize
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::STATUS_CANCELLED;
 
     fn entry(kind: &str, begun_us: u64, ended_us: u64) -> Entry {
         Entry { kind: kind.into(), begun_us, ended_us: Some(ended_us), status: Some(0), ..Entry::default() }
@@ -254,6 +292,7 @@ mod tests {
     /// Two references, a socket with a receive that the teardown cancels, one that is closed before.
     fn run() -> Vec<Entry> {
         vec![
+            Entry { note: "main".into(), ..entry(PROCESS, 0, 0) },
             of(0, entry("startup", 10, 12)),
             of(0, entry("startup", 13, 14)),
             Entry { made: Some(77), ..of(0, entry("socket", 15, 16)) },
@@ -273,7 +312,10 @@ mod tests {
         let Shows::References { provider, steps, teardowns } = &timeline.tracks[0].shows else { panic!("references") };
         assert_eq!(*provider, "application");
         assert_eq!(*steps, [(10, 0), (12, 1), (14, 2), (51, 1), (100, 0)]);
-        assert_eq!(*teardowns, [Span { begin: 90, end: 100 }]);
+        let phases: Vec<_> = teardowns[0].phases.iter().map(|phase| (&*phase.name, phase.end)).collect();
+        assert_eq!((teardowns.len(), teardowns[0].span), (1, Span { begin: 90, end: 100 }));
+        assert_eq!(phases, [("1 request ended", 95), ("the rest is given back", 100)]);
+        assert_eq!(teardowns[0].describe(), "1 request ended 5 \u{b5}s, the rest is given back 5 \u{b5}s");
     }
 
     #[test]
@@ -295,18 +337,20 @@ mod tests {
                 assert!(!meet || (one.track, one.row) != (other.track, other.row), "{one:?} {other:?}");
             }
         }
-        assert_eq!(timeline.bars.len(), run().len(), "every request has its bar");
+        assert_eq!(timeline.bars.len(), run().len() - 1, "every request has its bar");
+        assert_eq!(timeline.processes[0].label, "main");
         assert_eq!(timeline.outcomes()[&Outcome::Cancelled], 1);
     }
 
     #[test]
     fn a_process_that_dies_is_torn_down_by_its_end() {
         let mut entries = run();
-        entries.truncate(6);
+        entries.truncate(7);
         entries.push(Entry { note: "killed".into(), ..entry("exit", 60, 80) });
         let timeline = Timeline::of("run", &entries);
         let Shows::References { steps, teardowns, .. } = &timeline.tracks[0].shows else { panic!("references") };
-        assert_eq!((steps.last(), &teardowns[..]), (Some(&(80, 0)), &[Span { begin: 60, end: 80 }][..]));
+        let spans: Vec<_> = teardowns.iter().map(|of| of.span).collect();
+        assert_eq!((steps.last(), &spans[..]), (Some(&(80, 0)), &[Span { begin: 60, end: 80 }][..]));
         assert_eq!(timeline.sockets[0].ended_by, "the process's end");
         assert_eq!(timeline.processes[0].ended_by, "killed");
     }
@@ -317,7 +361,10 @@ mod tests {
         let svg = crate::timeline::svg::draw(&timeline);
         assert_eq!(svg.matches("rx=\"1.5\"").count(), timeline.bars.len());
         assert!(svg.contains("a &lt;run&gt;") && !svg.contains("a <run>"));
-        assert!(svg.contains("WSA_OPERATION_ABORTED (995)") && svg.contains("teardown of application: 10 \u{b5}s"));
+        assert!(
+            svg.contains("WSA_OPERATION_ABORTED (995)")
+                && svg.contains("teardown of application, 10 \u{b5}s: 1 request ended")
+        );
         let html = crate::timeline::html::draw(&timeline);
         assert!(!html.contains("{{") && !html.contains("http:") && !html.contains("https:"), "nothing from elsewhere");
         let text = anstream::adapter::strip_str(&crate::timeline::text::draw(&timeline)).to_string();

@@ -1,6 +1,6 @@
 //! A timeline as an SVG picture: whole, still, light or dark as the viewer is.
 
-use super::{Bar, Outcome, Shows, SocketBar, Span, Timeline, Track, ticks, time};
+use super::{Bar, Outcome, Shows, SocketBar, Span, Teardown, Timeline, Track, ticks, time};
 use std::fmt::{self, Write};
 
 /// Everything is in pixels.
@@ -17,6 +17,8 @@ const GAP: u64 = 10;
 const ROWS: u64 = 1500;
 /// Of a letter of the labels within bars.
 const LETTER: u64 = 6;
+/// Of a number of references.
+const COUNT: f64 = 12.0;
 
 const STYLE: &str = "
 svg{--back:#fff;--ink:#1f2937;--soft:#6b7280;--line:#e5e7eb;--socket:#eef1f5;--edge:#c9d1dc;--done:#3b82c4;--cancelled:#e39a0c;
@@ -24,7 +26,7 @@ svg{--back:#fff;--ink:#1f2937;--soft:#6b7280;--line:#e5e7eb;--socket:#eef1f5;--e
 @media(prefers-color-scheme:dark){svg{--back:#12161c;--ink:#e5e9f0;--soft:#98a2b3;--line:#262d38;--socket:#1b222c;--edge:#39434f;
 --done:#4d94d8;--cancelled:#eaa92c;--failed:#e5606d;--unseen:#7b8594;--refs:#9385e6;--down:#e5606d;--on:#0d1117}}
 .back{fill:var(--back)}text{fill:var(--ink)}.soft{fill:var(--soft)}.title{font-size:16px;font-weight:600}.head{font-weight:600}
-.line{stroke:var(--line)}.socket{fill:var(--socket);stroke:var(--edge);stroke-width:.7}.in{font-size:10px;fill:var(--on)}
+.line{stroke:var(--line)}.socket{fill:var(--socket);stroke:var(--edge);stroke-width:.7}.count{font-size:10px}.in{font-size:10px;fill:var(--on)}
 .in.cancelled{fill:#2b1d00}
 rect.done{fill:var(--done)}rect.cancelled{fill:var(--cancelled)}rect.failed{fill:var(--failed)}
 .unseen{fill:none;stroke:var(--unseen);stroke-width:1}.refs{fill:var(--refs);fill-opacity:.28;stroke:var(--refs);stroke-width:1.2}
@@ -167,18 +169,25 @@ impl<'a> Picture<'a> {
         if let Shows::References { steps, teardowns, .. } = &track.shows {
             self.references(out, track, top, steps)?;
             let bottom = self.heads.get(track.process).map_or(top, |(_, bottom)| *bottom) - GAP;
-            for span in teardowns {
-                let (x, width) = self.stretch(*span);
-                let took = time(span.end - span.begin);
-                writeln!(
-                    out,
-                    "<rect class=\"down\" x=\"{x:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"{}\">",
-                    bottom - top
-                )?;
-                writeln!(out, "<title>teardown of {label}: {took}</title></rect>")?;
+            for teardown in teardowns {
+                self.teardown(out, teardown, label, (top, bottom))?;
             }
         }
         Ok(())
+    }
+
+    /// A band through the process' tracks; its phases alternate in strength.
+    fn teardown(&self, out: &mut String, of: &Teardown, label: &str, (top, bottom): (u64, u64)) -> fmt::Result {
+        let took = time(of.span.end - of.span.begin);
+        writeln!(out, "<g><title>teardown of {label}, {took}: {}</title>", of.describe())?;
+        let (x, width) = self.stretch(of.span);
+        let height = bottom - top;
+        writeln!(out, "<rect class=\"down\" x=\"{x:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"{height}\"/>")?;
+        for (span, _) in of.stretches().skip(1).step_by(2) {
+            let (x, width) = (self.x(span.begin), self.x(span.end) - self.x(span.begin));
+            writeln!(out, "<rect class=\"down\" x=\"{x:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"{height}\"/>")?;
+        }
+        writeln!(out, "</g>")
     }
 
     fn references(&self, out: &mut String, track: &Track, top: u64, steps: &[(u64, u32)]) -> fmt::Result {
@@ -192,12 +201,16 @@ impl<'a> Picture<'a> {
         let end = self.timeline.processes.get(track.process).map_or(self.timeline.end, |process| process.span.end);
         write!(path, "H{:.1}V{base}Z", self.x(end))?;
         writeln!(out, "<path class=\"refs\" d=\"{path}\"><title>references, at most {most}</title></path>")?;
-        writeln!(
-            out,
-            "<text class=\"soft\" x=\"{}\" y=\"{}\" text-anchor=\"end\" font-size=\"10\">{most}</text>",
-            LEFT - 2,
-            top + 9
-        )
+        for (index, (at, count)) in steps.iter().enumerate() {
+            let (x, next) = (self.x(*at), self.x(steps.get(index + 1).map_or(end, |(next, _)| *next)));
+            if *count > 0 && next - x > COUNT {
+                // Above the line where there is no room below it.
+                let below = base - y(*count) >= 12;
+                let line = if below { y(*count) + 10 } else { y(*count) - 3 };
+                writeln!(out, "<text class=\"count\" x=\"{:.1}\" y=\"{line}\">{count}</text>", x + 3.0)?;
+            }
+        }
+        Ok(())
     }
 
     fn top(&self, track: usize, row: usize) -> u64 {

@@ -1,6 +1,6 @@
 //! A timeline in a terminal: how many requests of each kind were pending in each column, the references above, teardowns marked.
 
-use super::{Outcome, Shows, Span, Timeline, ticks, time};
+use super::{Outcome, Shows, Span, Teardown, Timeline, ticks, time};
 use crate::output::{BAD, DIM, HEAD, WARN};
 use anstyle::{AnsiColor, Style};
 use std::{collections::BTreeMap, fmt::Write};
@@ -32,6 +32,7 @@ pub(crate) fn draw(timeline: &Timeline) -> String {
         lines.push(density(timeline, kind, &spans, None));
     }
     lines.push(legend());
+    lines.extend(longest(timeline));
     lines.join("\n")
 }
 
@@ -110,7 +111,7 @@ fn teardowns(timeline: &Timeline) -> Option<String> {
     let mut cells = [' '; COLUMNS];
     for track in &timeline.tracks {
         let Shows::References { teardowns, .. } = &track.shows else { continue };
-        for span in teardowns {
+        for Teardown { span, .. } in teardowns {
             for cell in cells.iter_mut().take(column(timeline, span.end) + 1).skip(column(timeline, span.begin)) {
                 *cell = '▼';
             }
@@ -151,6 +152,14 @@ fn density(timeline: &Timeline, label: &str, spans: &[(Span, Outcome)], style: O
         let _ = write!(cells, "{style}{}{style:#}", height(count, &counts));
     }
     row(label, &cells, &spans.len().to_string())
+}
+
+/// Where the longest teardown's time went.
+fn longest(timeline: &Timeline) -> Option<String> {
+    let (teardown, provider, process) = timeline.longest_teardown()?;
+    let took = time(teardown.span.end - teardown.span.begin);
+    let whose = format!("{took}, {provider} of {}", process.label);
+    Some(format!("{}\n{:LABEL$} {}", row("longest", &whose, ""), "", teardown.describe()))
 }
 
 fn legend() -> String {
