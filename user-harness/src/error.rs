@@ -225,6 +225,13 @@ fn advice_on_host(kind: std::io::ErrorKind) -> Option<&'static str> {
         Kind::AddrNotAvailable => "use an address of this machine",
         Kind::ConnectionRefused => "nothing listens there: start the peer, or check address and port",
         Kind::StorageFull => "make room, or write elsewhere",
+        Kind::IsADirectory => "name a file, not a folder",
+        Kind::NotADirectory => "check the path: a part of it is a file",
+        Kind::InvalidData => "the file is not UTF-8 text: check that it is the right one",
+        Kind::TimedOut | Kind::WouldBlock => "the other end does not answer: see what it is doing",
+        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::UnexpectedEof => {
+            "the other end has gone: see what it reports"
+        }
         _ => return None,
     })
 }
@@ -284,7 +291,9 @@ fn advice_on(status: NtStatus) -> &'static str {
         WsaError::NoBuffers | WsaError::TooManySockets => {
             "close sockets or wait for requests to end; `wskctl status` counts them"
         }
-        WsaError::NotEnoughMemory => "the kernel is out of memory: end something, then try again",
+        WsaError::NotEnoughMemory => {
+            "the kernel is out of memory: end something, then try again. Wine's WSK answers so for IPv6, which it has not"
+        }
     }
 }
 

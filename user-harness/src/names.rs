@@ -50,6 +50,21 @@ pub struct Named {
 impl Client {
     /// Asks a namespace provider for addresses.
     ///
+    /// ```no_run
+    /// # fn look_up(client: &wskctl::Client) -> Result<(), wskctl::Error> {
+    /// use wskctl::{Wanted, abi::Namespace};
+    ///
+    /// let dns = Namespace::Dns.guid();
+    /// let started = client.startup_namespace(dns)?;
+    /// let wanted = Wanted { node: Some("localhost"), service: Some("http"), ..Wanted::default() };
+    /// for found in client.resolve(dns, &wanted)?.addresses {
+    ///     println!("{:?}", found.address);
+    /// }
+    /// started.cleanup()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// `WSANOTINITIALISED` when the provider is not started; `WSAHOST_NOT_FOUND`; `WSA_NOT_ENOUGH_MEMORY`.
     pub fn resolve(&self, provider: Guid, wanted: &Wanted<'_>) -> Result<Resolved, Error> {

@@ -19,6 +19,21 @@ use std::{
 use zerocopy::{FromBytes, KnownLayout};
 
 /// A pending (or finished) request. Dropping one that is pending cancels it.
+///
+/// ```no_run
+/// # fn cancel_one(socket: &wskctl::Socket) -> Result<(), wskctl::Error> {
+/// use std::time::Duration;
+/// use wskctl::abi::WsaError;
+///
+/// let mut first = socket.begin_receive(512);
+/// let mut second = socket.begin_receive(512);
+/// first.cancel(); // that one only; it still ends, once
+/// let error = first.wait(Duration::from_secs(5)).expect_err("it was cancelled");
+/// assert_eq!(error.winsock(), Some(WsaError::OperationAborted));
+/// let data = second.wait(Duration::from_secs(60))?;
+/// # let _ = data; Ok(())
+/// # }
+/// ```
 #[must_use = "a dropped operation is cancelled"]
 pub struct Operation<R> {
     request: Request,

@@ -123,6 +123,13 @@ impl Output {
         self.format
     }
 
+    /// How many columns there are to write in: a terminal's, at most 100.
+    pub fn width(&self) -> usize {
+        const WIDEST: usize = 100;
+        let terminal = terminal_size::terminal_size_of(std::io::stdout());
+        terminal.map_or(WIDEST, |(width, _)| usize::from(width.0).min(WIDEST))
+    }
+
     /// Whether a person looks at a screen that can be drawn over.
     pub fn is_screen(&self) -> bool {
         self.format == Format::Human && std::io::stdout().is_terminal()

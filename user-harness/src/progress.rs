@@ -28,6 +28,13 @@ impl Progress {
     }
 }
 
+impl Progress {
+    /// Does something that writes, without the line in its way.
+    pub fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.0.suspend(write)
+    }
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
         self.0.finish_and_clear();

@@ -5,7 +5,7 @@
 //! **On Windows none of this was run**: install, start, stop and uninstall are for Windows and Wine, the verifier is for Windows.
 
 use crate::{Cause, Error, Exit};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 /// The driver's service.
 pub(crate) const SERVICE: &str = "WskClient";
@@ -13,6 +13,15 @@ pub(crate) const SERVICE: &str = "WskClient";
 pub(crate) const IMAGE: &str = "wskclient.sys";
 /// The driver's INF.
 pub(crate) const INF: &str = "wskclient.inf";
+
+/// `ERROR_SERVICE_ALREADY_RUNNING`.
+pub(crate) const RUNS_ALREADY: i32 = 1056;
+/// `ERROR_SERVICE_DOES_NOT_EXIST`.
+pub(crate) const NO_SUCH_SERVICE: i32 = 1060;
+/// `ERROR_SERVICE_NOT_ACTIVE`.
+pub(crate) const DOES_NOT_RUN: i32 = 1062;
+/// Runs a function of a DLL: in Wine, those of `SetupAPI`.
+const RUNDLL: &str = "rundll32.exe";
 
 /// One program that is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +51,7 @@ const DONE_OR_RESTART: &[i32] = &[0, 3010];
 pub(crate) fn install(system: System, inf: &str) -> Step {
     match system {
         System::Windows => step("pnputil.exe", &["/add-driver", inf, "/install"], DONE_OR_RESTART),
-        System::Wine => step("rundll32.exe", &["setupapi,InstallHinfSection", "DefaultInstall", "128", inf], &[0]),
+        System::Wine => step(RUNDLL, &["setupapi,InstallHinfSection", "DefaultInstall", "128", inf], &[0]),
     }
 }
 
@@ -50,7 +59,7 @@ pub(crate) fn install(system: System, inf: &str) -> Step {
 pub(crate) fn uninstall(system: System, inf: &str) -> Step {
     match system {
         System::Windows => step("pnputil.exe", &["/delete-driver", inf, "/uninstall"], DONE_OR_RESTART),
-        System::Wine => step("rundll32.exe", &["setupapi,InstallHinfSection", "DefaultUninstall", "128", inf], &[0]),
+        System::Wine => step(RUNDLL, &["setupapi,InstallHinfSection", "DefaultUninstall", "128", inf], &[0]),
     }
 }
 
@@ -133,7 +142,13 @@ impl Step {
     /// # Errors
     /// There is no such program, or it did not work; what that means is read from its exit code.
     pub fn run(&self, what: &str) -> Result<Said, Error> {
-        let output = Command::new(self.program).args(&self.arguments).output().map_err(|error| {
+        let mut command = Command::new(self.program);
+        command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if self.program == RUNDLL {
+            // It says nothing; and in Wine the desktop that it may start would keep our pipes open.
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+        }
+        let output = command.spawn().and_then(Child::wait_with_output).map_err(|error| {
             let why = format!("cannot run `{}`: {error}", self.shown());
             Error::new(what, Cause::Elsewhere(why))
         })?;
@@ -143,7 +158,7 @@ impl Step {
     }
 
     /// What an exit code of these programs means: it is a Win32 error, for `pnputil` also one of its own.
-    fn failure(what: &str, code: i32, text: &str) -> Error {
+    pub fn failure(what: &str, code: i32, text: &str) -> Error {
         let (exit, why) = match code.cast_unsigned() & 0xFFFF {
             2 | 3 => (Exit::Absent, "there is no such file"),
             5 => (Exit::Denied, "access is denied"),

@@ -148,6 +148,19 @@ impl Socket {
 
     /// Sends one datagram to `address`.
     ///
+    /// ```no_run
+    /// # fn ask(client: &wskctl::Client) -> Result<(), wskctl::Error> {
+    /// use wskctl::abi::{Address, Provider, Role};
+    ///
+    /// let socket = client.socket(Provider::Application, Role::Datagram)?;
+    /// socket.bind(Address::v4([0, 0, 0, 0], 0))?;
+    /// socket.send_to(b"hello".to_vec(), Address::v4([127, 0, 0, 1], 7))?;
+    /// let answer = socket.receive_from(512)?;
+    /// println!("{} bytes from {:?}", answer.data.len(), answer.address);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// `WSAEMSGSIZE` when it is too long, `WSAEINVAL` when the socket is not bound, `WSAEOPNOTSUPP` when its role is another.
     pub fn send_to(&self, data: Vec<u8>, address: Address) -> Result<Sent, Error> {

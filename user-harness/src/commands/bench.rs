@@ -39,7 +39,7 @@ pub(super) fn run(choice: &Choice, arguments: &Arguments, output: &mut Output) -
         count += 1;
         noise = noise.max(measure.spread_percent);
         progress.at(count, measure.name.to_owned());
-        output.emit(&Told::Measure { ratio: measure.ratio(), measure })
+        progress.aside(|| output.emit(&Told::Measure { ratio: measure.ratio(), measure }))
     });
     drop(progress);
     client.close();

@@ -99,7 +99,7 @@ pub(super) fn uninstall(arguments: &Inf, output: &mut Output) -> Result<(), Erro
             Error::service(WHAT, why, "nothing is installed", Exit::Absent)
         })?,
     };
-    if state()? != "STOPPED" {
+    if state(WHAT)? != "STOPPED" {
         stop_it(WHAT)?;
     }
     let step = service::uninstall(system, &inf);
@@ -110,6 +110,9 @@ pub(super) fn uninstall(arguments: &Inf, output: &mut Output) -> Result<(), Erro
 pub(super) fn start(output: &mut Output) -> Result<(), Error> {
     const WHAT: &str = "start the driver";
     system(WHAT)?;
+    if state(WHAT)? == "RUNNING" {
+        return Err(Step::failure(WHAT, service::RUNS_ALREADY, ""));
+    }
     let step = service::control("start");
     step.run(WHAT)?;
     done(output, "started", &step, false, "")
@@ -118,6 +121,9 @@ pub(super) fn start(output: &mut Output) -> Result<(), Error> {
 pub(super) fn stop(output: &mut Output) -> Result<(), Error> {
     const WHAT: &str = "stop the driver";
     system(WHAT)?;
+    if state(WHAT)? == "STOPPED" {
+        return Err(Step::failure(WHAT, service::DOES_NOT_RUN, ""));
+    }
     let step = stop_it(WHAT)?;
     done(output, "stopped", &step, false, "")
 }
@@ -128,7 +134,7 @@ fn stop_it(what: &str) -> Result<Step, Error> {
     let step = service::control("stop");
     step.run(what)?;
     let begun = Instant::now();
-    while state()? != "STOPPED" {
+    while state(what)? != "STOPPED" {
         if begun.elapsed() > PATIENCE {
             let why = "the driver does not unload: some process has the device open".to_owned();
             let advice = "end that process; the driver then unloads by itself: `wskctl status` counts the clients";
@@ -139,9 +145,12 @@ fn stop_it(what: &str) -> Result<Step, Error> {
     Ok(step)
 }
 
-/// The service's state, in `sc query`'s word, which is not translated.
-fn state() -> Result<String, Error> {
-    let said = service::control("query").run("ask for the driver's service")?;
+/// The service's state, in `sc query`'s word, which is not translated. Wine's `sc` has one exit code for whatever is wrong.
+fn state(what: &str) -> Result<String, Error> {
+    let said = service::control("query").run(what).map_err(|error| match error.exit() {
+        Exit::Denied => error,
+        _ => Step::failure(what, service::NO_SUCH_SERVICE, ""),
+    })?;
     Ok(service::state_of(&said.text).unwrap_or_default())
 }
 

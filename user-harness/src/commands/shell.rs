@@ -151,13 +151,14 @@ impl Shell<'_> {
         let mut operation = operation.untyped();
         let number = self.inbox.watch(&mut operation);
         let job = Job { operation, then };
-        if background {
-            let (number, what) = (self.next_job, job.operation.what().to_owned());
-            self.next_job += 1;
-            self.jobs.insert(number, job);
-            return self.output.emit(&Told::Job { job: number, what, state: "in the background" });
-        }
-        self.finish(job, number)
+        if background { self.leave_to_background(job) } else { self.finish(job, number) }
+    }
+
+    fn leave_to_background(&mut self, job: Job) -> Result<(), Error> {
+        let (number, what) = (self.next_job, job.operation.what().to_owned());
+        self.next_job += 1;
+        self.jobs.insert(number, job);
+        self.output.emit(&Told::Job { job: number, what, state: "in the background" })
     }
 
     /// Waits for a request's end; Ctrl-C cancels it, and then it ends, too.
@@ -167,6 +168,9 @@ impl Shell<'_> {
                 Wake::Interrupt => {
                     self.interrupt.reset();
                     job.operation.cancel();
+                    if !self.backend.cancels_reach_requests() {
+                        return self.leave_to_background(job);
+                    }
                 }
                 Wake::Ended(ended) if ended == number => break,
                 Wake::Ended(_) | Wake::Input(_) | Wake::InputEnd(_) => {}

@@ -75,7 +75,8 @@ pub(super) fn run(choice: &Choice, global: &Global, arguments: &Arguments, outpu
             files.push(path.display().to_string());
         }
     }
-    output.emit(&Told { timeline, files })?;
+    let width = output.width();
+    output.emit(&Told { timeline, files, width })?;
     ran
 }
 
@@ -135,6 +136,8 @@ fn load(path: &Path) -> Result<Vec<Entry>, Error> {
 struct Told {
     timeline: Timeline,
     files: Vec<String>,
+    /// Of the terminal.
+    width: usize,
 }
 
 impl Serialize for Told {
@@ -162,7 +165,7 @@ impl Serialize for Told {
 
 impl Event for Told {
     fn human(&self) -> String {
-        let Self { timeline, files } = self;
+        let Self { timeline, files, width } = self;
         let number = |of: usize| of as u64;
         let mut text = format!(
             "\n{HEAD}timeline{HEAD:#}  {}: {}, {}, {} of {}\n\n{}",
@@ -174,7 +177,7 @@ impl Event for Told {
                 1 => "1 process".to_owned(),
                 several => format!("{several} processes"),
             },
-            text::draw(timeline),
+            text::draw(timeline, *width),
         );
         for file in files {
             text.push_str("\nwritten: ");

@@ -61,10 +61,11 @@ fn read(mut fields: Fields<'_>) -> Option<Scenario> {
     for client in &clients {
         reader.names.give(client, What::Client);
     }
-    let steps = fields.array("step", "steps, each under [[step]]").map(|steps| reader.steps(steps, problems));
-    if steps.as_ref().is_none_or(Vec::is_empty) {
+    let steps = fields.array("step", "steps, each under [[step]]");
+    if steps.is_none_or(|steps| steps.is_empty()) {
         fields.missing("step", "a scenario has steps, each under [[step]]");
     }
+    let steps = steps.map(|steps| reader.steps(steps, problems));
     fields.finish();
     let (title, steps) = (title?, steps?);
     Some(Scenario { title, proves, needs, clients, within, steps, source: Source::default() })
@@ -364,6 +365,14 @@ mod tests {
             assert!(README.contains(&format!("`{answer}`")), "the answer {answer}");
         }
         assert!(Feature::ALL.iter().all(|(name, _)| README.contains(&format!("`{name}`"))));
+    }
+
+    #[test]
+    fn a_file_whose_steps_are_all_wrong_is_told_of_them_and_not_that_it_has_none() {
+        let text = "title = \"x\"\n[[step]]\nstartup = \"aplication\"\n".to_owned();
+        let (_, problems) = parse(Source { name: "x.toml".into(), text }).expect_err("it is wrong");
+        let told: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
+        assert_eq!(told, ["`startup` can't be `aplication`"]);
     }
 
     #[test]

@@ -367,8 +367,13 @@ mod tests {
         );
         let html = crate::timeline::html::draw(&timeline);
         assert!(!html.contains("{{") && !html.contains("http:") && !html.contains("https:"), "nothing from elsewhere");
-        let text = anstream::adapter::strip_str(&crate::timeline::text::draw(&timeline)).to_string();
+        let drawn = |width| anstream::adapter::strip_str(&crate::timeline::text::draw(&timeline, width)).to_string();
+        let (text, narrow) = (drawn(100), drawn(60));
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+        let chart = |text: &str| {
+            text.lines().take_while(|line| !line.contains("height:")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert!(chart(&narrow).iter().all(|line| line.chars().count() <= 60), "{narrow}");
         assert!(["application", "teardowns", "receive", "sockets"].iter().all(|word| text.contains(word)), "{text}");
     }
 
@@ -376,6 +381,6 @@ mod tests {
     fn an_empty_recording_is_an_empty_picture() {
         let timeline = Timeline::of("nothing", &[]);
         assert!(crate::timeline::svg::draw(&timeline).ends_with("</svg>\n"));
-        assert!(!crate::timeline::text::draw(&timeline).is_empty());
+        assert!(!crate::timeline::text::draw(&timeline, 0).is_empty());
     }
 }

@@ -90,6 +90,9 @@ impl Shell<'_> {
                 job.operation.cancel();
             }
         }
+        if !self.backend.cancels_reach_requests() {
+            return self.output.text("asked for; this system's WSK ends a request only when its socket is closed");
+        }
         self.wait_for_all(&numbers)
     }
 
