@@ -226,7 +226,7 @@ pub(crate) struct Run {
 #[derive(Args)]
 pub(crate) struct Hold {
     /// How long
-    #[arg(long, value_name = "N", default_value_t = 60)]
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(..=86_400))]
     pub seconds: u64,
     /// How many connections, each with a receive pending
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]

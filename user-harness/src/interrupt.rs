@@ -44,8 +44,7 @@ impl Interrupt {
             let press = || {
                 if let Some(Ok(shared)) = SHARED.get() {
                     if let Some(what) = *shared.at_once() {
-                        report(&Self::error(what));
-                        std::process::exit(Exit::Interrupted as i32);
+                        end_the_process(what);
                     }
                     let again = std::mem::replace(&mut *shared.pressed(), true);
                     if again {
@@ -74,9 +73,13 @@ impl Interrupt {
         *self.0.observer() = Some(Box::new(observer));
     }
 
-    /// Does `work`, during which Ctrl-C ends the process at once: the system closes its handles, and the driver gives everything back.
+    /// Does `work`, during which Ctrl-C ends the process at once, as does one that nobody has taken before: the system closes its handles,
+    /// and the driver gives everything back.
     pub fn ending_the_process<T>(self, what: &'static str, work: impl FnOnce() -> T) -> T {
         *self.0.at_once() = Some(what);
+        if self.is_pressed() {
+            end_the_process(what);
+        }
         let done = work();
         *self.0.at_once() = None;
         done
@@ -89,10 +92,10 @@ impl Interrupt {
 
     /// Waits up to `timeout` for Ctrl-C, and tells whether it was pressed.
     pub fn wait(self, timeout: Duration) -> bool {
-        let until = Instant::now() + timeout;
+        let until = Instant::now().checked_add(timeout);
         let mut pressed = self.0.pressed();
         while !*pressed {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.map_or(timeout, |until| until.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 break;
             }
@@ -105,4 +108,9 @@ impl Interrupt {
     pub fn error(what: &str) -> Error {
         Error::new(what, Cause::Interrupted)
     }
+}
+
+fn end_the_process(what: &'static str) -> ! {
+    report(&Interrupt::error(what));
+    std::process::exit(Exit::Interrupted as i32)
 }

@@ -31,6 +31,13 @@ pub(crate) fn counted(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
+/// How many columns standard output has: a terminal's, at most 100.
+pub(crate) fn width() -> usize {
+    const WIDEST: usize = 100;
+    let terminal = terminal_size::terminal_size_of(std::io::stdout());
+    terminal.map_or(WIDEST, |(width, _)| usize::from(width.0).min(WIDEST))
+}
+
 /// Something that happened, in both forms.
 pub(crate) trait Event: Serialize {
     /// The text for a person: whole lines without the last line end, styled with ANSI sequences.
@@ -121,13 +128,6 @@ impl Output {
     /// How results are written.
     pub fn format(&self) -> Format {
         self.format
-    }
-
-    /// How many columns there are to write in: a terminal's, at most 100.
-    pub fn width(&self) -> usize {
-        const WIDEST: usize = 100;
-        let terminal = terminal_size::terminal_size_of(std::io::stdout());
-        terminal.map_or(WIDEST, |(width, _)| usize::from(width.0).min(WIDEST))
     }
 
     /// Whether a person looks at a screen that can be drawn over.

@@ -94,6 +94,11 @@ fn a_command_line_without_meaning_exits_with_2() {
         &["completions", "cmd"],
         &["demo", "--format", "xml"],
         &["hold", "--connections", "0"],
+        &["hold", "--seconds", "18446744073709551615"],
+        &["connect", "localhost", "65536"],
+        &["connect", "-4", "-6", "localhost", "7"],
+        &["echo", "--datagrams", "3", "7"],
+        &["listen"],
         &["--seed", "x", "demo"],
     ] {
         let output = wskctl(arguments);
@@ -144,6 +149,12 @@ fn without_a_driver_every_command_exits_with_3_and_says_what_to_try() {
         );
         assert!(output.stdout.is_empty(), "{command:?}");
     }
+    let output = wskctl(&["--driver", "/dev/null", "status"]);
+    assert_eq!(output.status.code(), Some(3));
+    let output = wskctl(&["--driver", env!("CARGO_BIN_EXE_wskctl"), "status"]);
+    assert_eq!(output.status.code(), Some(3));
+    let told = text(&output.stderr);
+    assert!(told.contains("not a driver image") && told.contains("try: `cargo lab build`"), "{told}");
     // The search goes up from the program and from the folder it is run in: both are where no driver was ever built.
     let folder = std::env::temp_dir().join(format!("wskctl-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");

@@ -3,7 +3,7 @@
 use super::{
     pump::Moved,
     session::Session,
-    standard::{Standard, Told},
+    standard::{Standard, Told, write_out},
 };
 use crate::{
     Cause, Error, Operation, Received, Sent, Socket,
@@ -113,7 +113,7 @@ impl<'a, 'b> Datagrams<'a, 'b> {
             self.receives.pop_front();
             self.hear(address)?;
             self.moved.received += data.len() as u64;
-            self.standard.write(&data)?;
+            write_out(&data)?;
         }
         Ok(())
     }

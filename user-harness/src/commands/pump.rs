@@ -1,6 +1,9 @@
 //! A kernel connection, joined to standard input and output: several requests in flight both ways, and each direction ends by itself.
 
-use super::{session::Session, standard::Standard};
+use super::{
+    session::Session,
+    standard::{Standard, write_out},
+};
 use crate::{Cause, Error, Operation, Sent, Socket, abi::WsaError, inbox::Wake};
 use std::{collections::VecDeque, time::Duration};
 
@@ -118,7 +121,7 @@ impl<'a, 'b> Pump<'a, 'b> {
                 return Ok(());
             }
             self.moved.received += data.len() as u64;
-            self.standard.write(&data)?;
+            write_out(&data)?;
         }
         Ok(())
     }

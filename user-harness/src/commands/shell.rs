@@ -113,9 +113,12 @@ impl Shell<'_> {
         }
         loop {
             let words = self.words();
+            if lines.at_a_terminal() {
+                // One that came when its request had just ended.
+                self.interrupt.reset();
+            }
             // While a line is typed at a terminal, Ctrl-C is a key, and gives the line up.
             let Some(line) = self.interrupt.ending_the_process("the shell", || lines.next(words))? else { break };
-            self.interrupt.reset();
             match self.line(&line) {
                 Ok(()) => {}
                 Err(error) if self.is_fatal(&error) => return Err(error),

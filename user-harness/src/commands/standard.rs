@@ -62,16 +62,15 @@ impl<'a> Standard<'a> {
     pub fn fail(&mut self, error: &Error) {
         self.output.fail(error);
     }
+}
 
-    /// Writes to standard output, at once.
-    #[expect(clippy::unused_self, reason = "who has this value has standard output")]
-    pub fn write(&self, data: &[u8]) -> Result<(), Error> {
-        let mut output = io::stdout().lock();
-        output.write_all(data).and_then(|()| output.flush()).map_err(|error| match error.kind() {
-            io::ErrorKind::BrokenPipe => Error::new("write to standard output", Cause::NobodyReads),
-            _ => Error::host("write to standard output", error),
-        })
-    }
+/// Writes to standard output, at once.
+pub(super) fn write_out(data: &[u8]) -> Result<(), Error> {
+    let mut output = io::stdout().lock();
+    output.write_all(data).and_then(|()| output.flush()).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Error::new("write to standard output", Cause::NobodyReads),
+        _ => Error::host("write to standard output", error),
+    })
 }
 
 /// Standard input, for one peer or for several after each other.

@@ -6,7 +6,7 @@ use crate::{
     backend::Choice,
     cli::{Global, Hold},
     demo,
-    output::{Event, HEAD, Output, counted},
+    output::{Event, HEAD, Output, counted, width},
     record::{Entry, Recorder},
     timeline::{Outcome, Timeline, html, svg, text, time},
 };
@@ -75,8 +75,7 @@ pub(super) fn run(choice: &Choice, global: &Global, arguments: &Arguments, outpu
             files.push(path.display().to_string());
         }
     }
-    let width = output.width();
-    output.emit(&Told { timeline, files, width })?;
+    output.emit(&Told { timeline, files })?;
     ran
 }
 
@@ -136,8 +135,6 @@ fn load(path: &Path) -> Result<Vec<Entry>, Error> {
 struct Told {
     timeline: Timeline,
     files: Vec<String>,
-    /// Of the terminal.
-    width: usize,
 }
 
 impl Serialize for Told {
@@ -165,7 +162,7 @@ impl Serialize for Told {
 
 impl Event for Told {
     fn human(&self) -> String {
-        let Self { timeline, files, width } = self;
+        let Self { timeline, files } = self;
         let number = |of: usize| of as u64;
         let mut text = format!(
             "\n{HEAD}timeline{HEAD:#}  {}: {}, {}, {} of {}\n\n{}",
@@ -177,7 +174,7 @@ impl Event for Told {
                 1 => "1 process".to_owned(),
                 several => format!("{several} processes"),
             },
-            text::draw(timeline, *width),
+            text::draw(timeline, width()),
         );
         for file in files {
             text.push_str("\nwritten: ");

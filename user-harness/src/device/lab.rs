@@ -44,7 +44,7 @@ impl Lab {
         let machine = Machine::new(options);
         let driver = match machine.load(driver) {
             Ok(driver) => driver,
-            Err(error) => return Err((Error::unexpected("load the driver", error.to_string()), None)),
+            Err(error) => return Err((Error::new("load the driver", Cause::Absent(error.to_string())), None)),
         };
         prepare(&driver);
         if let Err(stop) = driver.start() {

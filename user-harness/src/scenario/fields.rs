@@ -8,6 +8,9 @@ use toml::{
     de::{DeArray, DeTable, DeValue},
 };
 
+/// The longest time that a file may name.
+const LONGEST: Duration = Duration::from_hours(24);
+
 /// Problems found so far.
 #[derive(Default)]
 pub struct Problems(RefCell<Vec<Problem>>);
@@ -111,7 +114,8 @@ impl<'a> Fields<'a> {
     pub fn time(&mut self, key: &'static str) -> Option<Duration> {
         self.typed(key, "a time such as \"250ms\" or \"5s\"", |value| {
             let text = value.as_str().ok_or(None)?;
-            humantime::parse_duration(text).map_err(|error| Some(error.to_string()))
+            let time = humantime::parse_duration(text).map_err(|error| Some(error.to_string()))?;
+            if time <= LONGEST { Ok(time) } else { Err(Some("this is more than a day".into())) }
         })
         .map(|time| time.value)
     }

@@ -376,6 +376,15 @@ mod tests {
     }
 
     #[test]
+    fn a_time_that_no_clock_has_is_told() {
+        for time in ["99999999999y", "25h", "soon", "-1s"] {
+            let text = format!("title = \"x\"\nwithin = \"{time}\"\n[[step]]\nstartup = \"application\"\n");
+            let (_, problems) = parse(Source { name: "x.toml".into(), text }).expect_err("it is wrong");
+            assert!(problems[0].message.starts_with("`within` takes a time"), "{time}");
+        }
+    }
+
+    #[test]
     fn a_wait_takes_what_can_come_of_what_it_waits_for_and_nothing_else() {
         let text = |answer: &str| {
             format!(
