@@ -365,7 +365,9 @@ fn the_shell_makes_every_kind_of_request() {
 fn ctrl_c_ends_a_shell_that_waits_for_lines() {
     let mut child = wskctl().arg("shell").spawn().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap());
-    child.stdin.as_mut().unwrap().write_all(b"startup application\n").unwrap();
+    // Held to the end: the end of the input would end the shell, too.
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"startup application\n").unwrap();
     let mut line = String::new();
     output.read_line(&mut line).unwrap();
     thread::sleep(Duration::from_millis(100));

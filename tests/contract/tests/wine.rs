@@ -63,7 +63,9 @@ fn demos(text: &str) -> Vec<Vec<Value>> {
             demos.push(Vec::new());
         }
         if let Some(requests) = event["requests"].as_array_mut() {
-            requests.iter_mut().for_each(|request| without(request, &DIFFER));
+            for request in requests.iter_mut() {
+                without(request, &DIFFER);
+            }
             requests.sort_by_key(Value::to_string);
         }
         without(&mut event, &DIFFER);
@@ -78,6 +80,8 @@ fn demos(text: &str) -> Vec<Vec<Value>> {
 
 fn without(object: &mut Value, fields: &[&str]) {
     if let Some(object) = object.as_object_mut() {
-        fields.iter().for_each(|field| drop(object.remove(*field)));
+        for &field in fields {
+            object.remove(field);
+        }
     }
 }
