@@ -12,6 +12,8 @@ use wskctl::{Client, Operation, Reply, Socket, Wanted, peer::Peer};
 
 /// How often each race is run.
 const ROUNDS: u64 = 40;
+/// Threads that make requests through a handle while it closes.
+const THREADS: usize = 6;
 
 /// The same socket, as requests through another handle of its client name it.
 fn through(handle: &Client, socket: &Socket) -> Socket {
@@ -37,24 +39,28 @@ fn requests_that_meet_the_close_of_their_handle_end_and_their_socket_lives_on() 
         let mut connection = connected(&right, APPLICATION);
         let (listener, _) = listening(&right, APPLICATION);
         lab.machine().network().hold_look_ups(true);
-        let meet = Barrier::new(2);
-        let (of_left, looks) = thread::scope(|scope| {
-            let asking = scope.spawn(|| {
-                let (socket, accepting) = (through(&left, &connection.socket), through(&left, &listener));
-                meet.wait();
-                let requests: Vec<_> = (0..4)
-                    .flat_map(|_| [socket.begin_receive(8).untyped(), accepting.begin_accept().untyped()])
-                    .chain([socket.begin_events(contract::abi::Events::CLOSE).untyped()])
-                    .collect();
-                let wanted = Wanted { node: Some("localhost"), ..Wanted::default() };
-                (requests, left.begin_resolve(DNS, &wanted, 4))
-            });
+        let meet = Barrier::new(THREADS + 1);
+        let of_left: Vec<_> = thread::scope(|scope| {
+            let asking: Vec<_> = (0..THREADS)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let (socket, accepting) = (through(&left, &connection.socket), through(&left, &listener));
+                        let wanted = Wanted { node: Some("localhost"), ..Wanted::default() };
+                        meet.wait();
+                        [
+                            socket.begin_receive(8).untyped(),
+                            accepting.begin_accept().untyped(),
+                            left.begin_resolve(DNS, &wanted, 4).untyped(),
+                            socket.begin_receive(8).untyped(),
+                        ]
+                    })
+                })
+                .collect();
             meet.wait();
             left.close();
-            asking.join().unwrap()
+            asking.into_iter().flat_map(|asked| asked.join().unwrap()).collect()
         });
         of_left.into_iter().for_each(ends);
-        ends(looks);
         connection.peer.send(b"alive").unwrap();
         assert_eq!(connection.socket.receive(8).unwrap(), b"alive");
         lab.machine().network().hold_look_ups(false);

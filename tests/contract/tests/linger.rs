@@ -211,3 +211,22 @@ fn what_a_dead_client_had_sent_and_closed_still_arrives_under_transport() {
     no_socket_left(&watcher);
     assert_eq!(watcher.ledger().unwrap().lingers_cut, 0);
 }
+
+/// contract: WSP-9, X-3
+#[test]
+fn a_startup_does_not_wait_for_what_a_dead_clients_closed_sockets_still_send() {
+    let lab = Lab::start();
+    let (process, other) = (lab.process(), lab.client());
+    let client = process.open();
+    started(&client, TRANSPORT);
+    let connection = connected(&client, TRANSPORT);
+    // The peer neither reads nor closes: the close lingers for as long as it is allowed to.
+    connection.socket.send(b"unread".to_vec()).unwrap();
+    connection.socket.close_gracefully(Some(Close::LONGEST_LINGER)).unwrap();
+    process.kill();
+    started(&other, APPLICATION);
+    drop(connected(&other, APPLICATION));
+    assert_eq!(other.ledger().unwrap().clients, 2, "the dead client is there until its data is sent");
+    drop(connection.peer);
+    contract::eventually("the dead client goes when its peer has", || other.ledger().unwrap().clients == 1);
+}

@@ -38,12 +38,10 @@ impl End {
     pub fn bind(&self, address: SocketAddr) -> io::Result<SocketAddr> {
         let mut state = self.net.stir();
         let mut address = address;
-        if address.port() == 0 {
-            state.last_port += 1;
-            address.set_port(state.last_port);
-        }
         let stream = state.get(self.number)?.stream;
-        if state.at(address, stream).is_some() {
+        if address.port() == 0 {
+            address = state.free_port(address, stream).ok_or_else(|| os(libc::EADDRINUSE))?;
+        } else if state.at(address, stream).is_some() {
             return Err(os(libc::EADDRINUSE));
         }
         state.get(self.number)?.local = Some(address);

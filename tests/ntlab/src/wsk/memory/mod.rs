@@ -28,6 +28,8 @@ pub use peers::{Echo, Peer, Peers};
 const GRACE: Duration = Duration::from_millis(1);
 /// How long nobody must have done anything before datagrams that wait to be overtaken arrive all the same.
 const FLUSH: Duration = Duration::from_millis(200);
+/// Who asks for any port gets one after this.
+const FIRST_PORT: u16 = 1024;
 
 /// What the network in memory does to what is sent over it. Times are virtual.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +114,7 @@ struct State {
     stirred: Instant,
     records: HashMap<u64, Record>,
     last: u64,
+    /// The port that was given last to who asked for any: each is given once.
     last_port: u16,
     /// Sockets of the driver that there is news for.
     news: Vec<usize>,
@@ -142,6 +145,17 @@ impl State {
         let here = |record: &Record| record.stream == stream && record.local == Some(address);
         let free = |record: &Record| !stream || (record.peer.is_none() && record.remote.is_none());
         self.records.iter().find(|(_, record)| here(record) && free(record)).map(|(&number, _)| number)
+    }
+
+    /// That address with the next port that nobody has; none when the ports are used up.
+    fn free_port(&mut self, mut address: SocketAddr, stream: bool) -> Option<SocketAddr> {
+        loop {
+            self.last_port = self.last_port.checked_add(1)?;
+            address.set_port(self.last_port);
+            if self.at(address, stream).is_none() {
+                return Some(address);
+            }
+        }
     }
 
     /// Names an end to whoever has it.
@@ -286,7 +300,7 @@ impl Net {
             stirred: Instant::now(),
             records: HashMap::new(),
             last: 0,
-            last_port: 1024,
+            last_port: FIRST_PORT,
             news: Vec::new(),
         };
         Self(Arc::new(Shared { state: Mutex::new(state), change: Condvar::new(), wake }))
