@@ -4,7 +4,7 @@ use super::linger::Stage;
 use super::{Held, Phase, Socket};
 use crate::irp::Irp;
 use core::sync::atomic::Ordering;
-use wdk_sys::NTSTATUS;
+use wdk_sys::{NTSTATUS, STATUS_HANDLES_CLOSED};
 use wsk::{Ref, SocketRef};
 use wskclient_abi::{
     AcceptReply, AddressReply, Kind, Role, STATUS_SUCCESS, SocketHandle, SocketReply, WsaError, is_error,
@@ -42,9 +42,11 @@ impl Socket {
         }
     }
 
-    /// A request that fails while its socket is being closed was cancelled by that, whatever WSK calls it (contract: CARD-3).
+    /// A request that fails while its socket is being closed was cancelled by that, whatever WSK calls it (contract: CARD-3): Wine's has
+    /// a warning for it.
     pub fn verdict(&self, status: NTSTATUS) -> NTSTATUS {
-        if is_error(status) && self.state.lock().closing { WsaError::OperationAborted.status() } else { status }
+        let failed = is_error(status) || status == STATUS_HANDLES_CLOSED;
+        if failed && self.state.lock().closing { WsaError::OperationAborted.status() } else { status }
     }
 
     fn sent(&self, status: NTSTATUS, information: usize) -> (NTSTATUS, usize) {

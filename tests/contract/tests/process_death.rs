@@ -1,5 +1,5 @@
 //! Clients that go without a cleanup: their last handle closes, their process ends or is killed.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 
 use contract::{
     APPLICATION, Lab, PATIENCE, TRANSPORT,
@@ -62,6 +62,7 @@ fn everything_is_given_back(lab: &Lab, estate: Estate) {
 
 /// contract: WSP-8
 #[test]
+#[cfg_attr(windows, ignore = "stock Wine's WSK resets no peer")]
 fn the_last_handles_close_releases_everything_and_resets_the_peers() {
     let lab = Lab::start();
     let client = lab.client();
@@ -72,6 +73,7 @@ fn the_last_handles_close_releases_everything_and_resets_the_peers() {
 
 /// contract: WSP-8
 #[test]
+#[cfg_attr(windows, ignore = "stock Wine's WSK resets no peer")]
 fn a_process_that_exits_without_cleanup_leaves_nothing() {
     let lab = Lab::start();
     let process = lab.process();
@@ -82,6 +84,7 @@ fn a_process_that_exits_without_cleanup_leaves_nothing() {
 
 /// contract: WSP-8
 #[test]
+#[cfg_attr(windows, ignore = "stock Wine's WSK resets no peer")]
 fn a_process_that_is_killed_in_the_middle_of_pending_requests_leaves_nothing() {
     let lab = Lab::start();
     let process = lab.process();
@@ -143,6 +146,7 @@ fn a_client_that_dies_takes_nothing_from_another() {
 
 /// contract: WSP-9
 #[test]
+#[cfg_attr(windows, ignore = "stock Wine sometimes starts no process right after a kill (error 1359)")]
 fn after_a_kill_the_next_startup_works_at_once_and_gets_the_same_port() {
     let lab = Lab::start();
     let mut known = None;
@@ -191,6 +195,7 @@ fn a_process_can_end_while_its_last_cleanup_is_under_way() {
 
 /// contract: WSA-15, WSP-8
 #[test]
+#[cfg_attr(windows, ignore = "stock Wine's WSK resets no peer")]
 fn the_driver_unloads_while_the_teardowns_of_dead_clients_are_under_way() {
     for round in 0..4 {
         let lab = Lab::storm(round);

@@ -1,72 +1,71 @@
-//! The worked examples of `user-harness/scenarios`, each on the real driver. Which clauses one proves stands in its own `proves`.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+//! The worked examples of `user-harness/scenarios`, each on the real driver: in the lab, and from the same files in Wine and on Windows.
+//! Which clauses one proves stands in its own `proves`, and what it takes in its `needs`: where that lacks, it is ignored, by name.
+//!
+//! `WSKCLIENT_SCENARIOS` names another folder than the workspace's.
 
-use contract::choice;
-use std::path::PathBuf;
-use wskctl::scenario::{Failure, Scenario};
-
-fn folder() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../user-harness/scenarios"))
+#[cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
+fn main() -> std::process::ExitCode {
+    use libtest_mimic::{Arguments, Trial};
+    let tests = here::files().into_iter().map(|(name, path)| Trial::ignorable_test(name, move || here::holds(&path)));
+    libtest_mimic::run(&Arguments::from_args(), tests.collect()).exit_code()
 }
 
-fn holds(name: &str) {
-    let path = folder().join(name).with_extension("toml");
-    let scenario = Scenario::read(&path).expect("the file is there").unwrap_or_else(|wrong| panic!("{}", wrong.text()));
-    assert!(!scenario.proves.is_empty(), "{name} names the clauses that it proves");
-    let backend = choice().open().expect("the driver starts");
-    let ran = scenario.run(&backend, |done| {
-        println!("{:5} {:<50} {}", done.line, done.what, done.outcome);
-        Ok(())
-    });
-    let verdict = backend.finish().expect("the lab judges");
-    match ran {
-        Ok(()) => assert!(verdict.is_clean(), "{}", verdict.report),
-        Err(Failure::Step(problem)) => panic!("{}\n{}", problem.text(&scenario.source), verdict.report),
-        Err(Failure::Error(error)) => panic!("{error}\n{}", verdict.report),
-    }
-}
+#[cfg(not(any(windows, all(target_os = "linux", target_arch = "x86_64"))))]
+fn main() {}
 
-macro_rules! scenarios {
-    ($($name:ident)*) => {
-        $(#[test]
-        fn $name() {
-            holds(stringify!($name));
-        })*
-
-        #[test]
-        fn every_file_of_the_folder_is_run_here() {
-            let here = [$(stringify!($name)),*];
-            for entry in folder().read_dir().expect("the folder is there") {
-                let path = entry.expect("an entry").path();
-                if path.extension().is_some_and(|extension| extension == "toml") {
-                    let name = path.file_stem().and_then(|stem| stem.to_str()).expect("a name");
-                    assert!(here.contains(&name), "{name} is missing here");
-                }
-            }
-        }
+#[cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
+mod here {
+    use contract::on_a_fresh_driver;
+    use libtest_mimic::{Completion, Failed};
+    use std::{
+        env,
+        fmt::Write,
+        path::{Path, PathBuf},
     };
-}
+    use wskctl::{
+        backend::Verdict,
+        scenario::{Failure, Scenario},
+    };
 
-scenarios! {
-    accept_during_cleanup
-    application_cuts
-    before_startup
-    blocking_calls_of_1_1
-    cancel_one
-    datagrams
-    events
-    graceful_close_under_transport
-    half_close
-    ipv6
-    last_cleanup_with_requests_pending
-    names
-    namespace_counts
-    options
-    process_death
-    providers_apart
-    reset_seen_by_peer
-    restart
-    san
-    two_clients
-    version_refusal
+    const WORKSPACES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../user-harness/scenarios");
+
+    /// Every scenario, by its name, in order.
+    pub fn files() -> Vec<(String, PathBuf)> {
+        let folder = env::var_os("WSKCLIENT_SCENARIOS").map_or_else(|| PathBuf::from(WORKSPACES), PathBuf::from);
+        let entries = folder.read_dir().unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let paths = entries.map(|entry| entry.expect("an entry").path());
+        let mut files: Vec<_> = paths
+            .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+            .map(|path| (path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), path))
+            .collect();
+        files.sort();
+        assert!(!files.is_empty(), "{} has no scenario", folder.display());
+        files
+    }
+
+    /// The driver does what the file says, every step of it.
+    pub fn holds(path: &Path) -> Result<Completion, Failed> {
+        let scenario = Scenario::read(path)?.map_err(|wrong| wrong.text())?;
+        if scenario.proves.is_empty() {
+            return Err("it names no clause that it proves".into());
+        }
+        let mut steps = String::new();
+        let (ran, verdict) = on_a_fresh_driver(|backend| {
+            if let Some(feature) = scenario.lacking(backend) {
+                return Ok(Completion::ignored_with(format!("needs {}", feature.name())));
+            }
+            let ran = scenario.run(backend, |done| {
+                writeln!(steps, "{:5} {:<50} {}", done.line, done.what, done.outcome).expect("a string takes all");
+                Ok(())
+            });
+            ran.map(|()| Completion::Completed)
+        });
+        let report = verdict.as_ref().map_or("", |verdict| &verdict.report);
+        match ran {
+            Ok(completion) if verdict.as_ref().is_none_or(Verdict::is_clean) => Ok(completion),
+            Ok(_) => Err(format!("{steps}{report}").into()),
+            Err(Failure::Step(problem)) => Err(format!("{steps}{}\n{report}", problem.text(&scenario.source)).into()),
+            Err(Failure::Error(error)) => Err(format!("{steps}{error}\n{report}").into()),
+        }
+    }
 }

@@ -1,5 +1,5 @@
 //! Startups and the count of references.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 
 use contract::{
     APPLICATION, Lab, TRANSPORT, VERSION,

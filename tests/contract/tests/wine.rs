@@ -2,6 +2,7 @@
 //!
 //! `cargo lab wine` does the work; this judges its summary. It is ignored unless asked for, because it takes Wine:
 //! `cargo lab test` asks for it.
+#![cfg(unix)]
 
 use std::{env, process::Command};
 
@@ -24,6 +25,9 @@ fn the_driver_serves_a_real_process_in_wine_and_survives_its_death() {
     assert_eq!(summary["references"], 3);
     assert_eq!(summary["survived_kill"], true);
     assert_eq!(summary["installed_from_inf"], true, "and uninstalled without a trace");
+    let (passed, skipped) = (&summary["scenarios_passed"], &summary["scenarios_skipped"]);
+    assert!(passed.as_u64().is_some_and(|passed| passed >= 7), "{passed} scenarios ran");
+    assert!(skipped.as_object().is_some_and(|skipped| skipped.contains_key("cancel_one.toml")), "{skipped}");
     assert_eq!(summary["example_echoed"], 3 << 20, "the wsk crate's example ran there, too");
     assert_eq!(summary["missing_functions_refused"], true, "an IRP that was never taken is the wsk crate's again");
     let pending = summary["pending_at_last_cleanup"].as_u64().expect("the demo counts what was pending");

@@ -16,9 +16,12 @@ use crate::{
     image::{self, Image},
     report::{Outcome, progress},
     setup::{self, Tools, files, overrides, sysroot, toolchain, toolchain::Architecture},
+    suite::{self, Program},
     workspace::{Profile, Workspace},
 };
 
+/// The contract's test programs that need nothing of the lab's own.
+const PORTABLE: [&str; 6] = ["cleanup", "ledger", "process_death", "restarts", "scenarios", "startup"];
 const BCRYPT_PRIMITIVES: &str = include_str!("../sysroot/bcryptprimitives.c");
 
 /// `cargo lab build`
@@ -169,12 +172,29 @@ pub fn build_windows_harness(workspace: &Workspace, tools: &Tools) -> Result<Pat
     run(lab_cargo(workspace, "build").args(["--package", "wskctl", "--release", "--target", toolchain::HARNESS]))?;
     let harness = workspace.windows_wskctl();
     files::copy(&workspace.build().join(toolchain::HARNESS).join("release/wskctl.exe"), &harness)?;
-    build_bcrypt_primitives(&workspace.lab().join("wine-libraries"), tools)?;
+    build_bcrypt_primitives(workspace, tools)?;
     Ok(harness)
 }
 
-/// Builds the library for Wine in `folder`, and gives its path.
-fn build_bcrypt_primitives(folder: &Path, tools: &Tools) -> Result<PathBuf> {
+/// Builds the contract's test programs that run on Windows, too: those that need nothing of the lab's own.
+pub fn build_contract_for_windows(workspace: &Workspace) -> Result<Vec<Program>> {
+    progress("building the contract's tests for Windows");
+    suite::build_with(&mut contract_for_windows(workspace, "test"))
+}
+
+/// A cargo command on those programs.
+pub fn contract_for_windows(workspace: &Workspace, subcommand: &str) -> Command {
+    let mut command = lab_cargo(workspace, subcommand);
+    // They go into the package, too.
+    command.env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
+    command.args(["--package", "contract", "--release", "--target", toolchain::HARNESS]);
+    command.args(PORTABLE.iter().flat_map(|name| ["--test", name]));
+    command
+}
+
+/// Builds the one system library that Wine lacks, and gives its path.
+pub fn build_bcrypt_primitives(workspace: &Workspace, tools: &Tools) -> Result<PathBuf> {
+    let folder = workspace.lab().join("wine-libraries");
     let source = folder.join("bcryptprimitives.c");
     let library = folder.join("bcryptprimitives.dll");
     if library.is_file() && fs::read_to_string(&source).is_ok_and(|text| text == BCRYPT_PRIMITIVES) {

@@ -215,9 +215,12 @@ pub struct Wine {
     /// How to report
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+    /// Runs what `cargo lab package` made last, out of its zip, instead of what is built now
+    #[arg(long)]
+    pub package: bool,
     /// Wine's WINEDEBUG: which of its messages go to the logs
-    #[arg(long, default_value = "-all", value_name = "CHANNELS", allow_hyphen_values = true)]
-    pub wine_debug: String,
+    #[arg(long = "wine-debug", default_value = "-all", value_name = "CHANNELS", allow_hyphen_values = true)]
+    pub debug: String,
 }
 
 /// How a command reports on its standard output.

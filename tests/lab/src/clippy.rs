@@ -31,7 +31,7 @@ pub fn run(workspace: &Workspace) -> Result<Outcome> {
 }
 
 /// Every package for every target it is compiled for.
-fn clippies(workspace: &Workspace, tools: &Tools) -> [(&'static str, Command); 9] {
+fn clippies(workspace: &Workspace, tools: &Tools) -> [(&'static str, Command); 10] {
     let host = || {
         let mut command = cargo();
         command.current_dir(workspace.root()).args(["clippy", "--locked", "--all-targets"]);
@@ -57,6 +57,7 @@ fn clippies(workspace: &Workspace, tools: &Tools) -> [(&'static str, Command); 9
     [
         ("this machine", host()),
         ("the contract's tests", contract),
+        ("the contract's tests for Windows", artifacts::contract_for_windows(workspace, "clippy")),
         ("the harness on Windows", harness),
         ("the driver", driver),
         ("the wsk crate's example", echo),

@@ -22,7 +22,7 @@ use crate::{
     command::{output_of, run as run_child},
     image::{self, Image},
     inf,
-    report::{Outcome, progress},
+    report::{Misused, Outcome, progress},
     setup::{self, Tools, files, toolchain::Architecture},
     workspace::{Profile, Workspace},
 };
@@ -44,6 +44,22 @@ pub fn run(workspace: &Workspace, options: &cli::Package) -> Result<Outcome> {
             Err(error)
         }
     }
+}
+
+/// Where the zip is.
+fn zip(workspace: &Workspace) -> PathBuf {
+    workspace.lab().join("wskclient-package.zip")
+}
+
+/// Unpacks the package that was made last, as somebody does on the VM, and gives the folder.
+pub fn unpack(workspace: &Workspace) -> Result<PathBuf> {
+    let zip = zip(workspace);
+    ensure!(zip.is_file(), Misused(format!("there is no {}: run `cargo lab package`", workspace.shown(&zip))));
+    let folder = workspace.lab().join("unpacked");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    contents::unpack(&zip, &folder)
 }
 
 /// What was made, as read back from it.
@@ -78,11 +94,15 @@ fn build(workspace: &Workspace) -> Result<Package> {
         files::write(&part.join("wskclient.inf"), stamped)?;
         certificate.sign(&driver.image, &part.join("wskclient.sys"))?;
     }
-    // mingw links for x64 alone; Windows on ARM64 runs x64 programs.
+    // mingw links for x64 alone; Windows 11 on ARM64 runs x64 programs.
     files::copy(&artifacts::build_windows_harness(workspace, &tools)?, &folder.join("wskctl.exe"))?;
+    for program in artifacts::build_contract_for_windows(workspace)? {
+        let name = program.root.with_extension("exe");
+        files::copy(&program.file, &folder.join("contract").join(name.file_name().context("a program has a name")?))?;
+    }
     certificate.publish(&folder.join("wskclient.cer"))?;
     let contents = Contents::finish(workspace, &folder, &release.version, &release.commit)?;
-    let zip = workspace.lab().join("wskclient-package.zip");
+    let zip = zip(workspace);
     contents.pack(&zip)?;
 
     let mut signed = true;

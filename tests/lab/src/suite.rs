@@ -64,7 +64,7 @@ pub struct Test {
 pub struct Program {
     /// The source file that is its root.
     pub root: PathBuf,
-    file: PathBuf,
+    pub file: PathBuf,
     package: PathBuf,
 }
 
@@ -120,6 +120,8 @@ impl Results {
 /// What a line of the test runner says of one test: `test pool::grows ... ok`.
 fn ending(line: &str) -> Option<(&str, Ending)> {
     let (name, how) = line.strip_prefix("test ")?.split_once(" ... ")?;
+    // Some runners pad the names.
+    let name = name.trim_end();
     let name = name.strip_suffix(" - should panic").unwrap_or(name);
     match how.split(|letter: char| !letter.is_alphabetic()).next()? {
         "ok" => Some((name, Ending::Passed)),
@@ -131,9 +133,13 @@ fn ending(line: &str) -> Option<(&str, Ending)> {
 
 /// Builds the test programs that cargo's `arguments` choose.
 pub fn build(workspace: &Workspace, arguments: &[&str]) -> Result<Vec<Program>> {
-    let mut command = test_cargo(workspace);
-    command.args(arguments).args(["--no-run", "--message-format", "json-render-diagnostics"]);
-    let name = shown(&command);
+    build_with(test_cargo(workspace).args(arguments))
+}
+
+/// Builds the test programs that a `cargo test` chooses.
+pub fn build_with(command: &mut Command) -> Result<Vec<Program>> {
+    command.args(["--no-run", "--message-format", "json-render-diagnostics"]);
+    let name = shown(command);
     let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run `{name}`"))?;
     let output = BufReader::new(child.stdout.take().context("a pipe was asked for")?);
     let mut programs = Vec::new();
@@ -195,13 +201,7 @@ impl Run<'_> {
         let mut results = Results::default();
         for line in BufReader::new(child.stdout.take().context("a pipe was asked for")?).split(b'\n') {
             let line = line.with_context(|| format!("cannot read what `{name}` writes"))?;
-            let line = String::from_utf8_lossy(&line);
-            (self.show)(&line);
-            results.count(&line);
-            if let Some((name, ending)) = ending(&line) {
-                let test = Test { root: root.to_owned(), name: name.to_owned() };
-                results.endings.insert((test, self.place), ending);
-            }
+            self.take(&String::from_utf8_lossy(&line), root, &mut results);
         }
         let status = child.wait()?;
         if !status.success() && results.failed == 0 {
@@ -209,6 +209,22 @@ impl Run<'_> {
             results.failed = 1;
         }
         Ok(results)
+    }
+
+    /// What became of the tests, from all that their program has written.
+    pub fn read(&self, output: &str, root: &Path) -> Results {
+        let mut results = Results::default();
+        output.lines().for_each(|line| self.take(line, root, &mut results));
+        results
+    }
+
+    fn take(&self, line: &str, root: &Path, results: &mut Results) {
+        (self.show)(line);
+        results.count(line);
+        if let Some((name, ending)) = ending(line) {
+            let test = Test { root: root.to_owned(), name: name.to_owned() };
+            results.endings.insert((test, self.place), ending);
+        }
     }
 }
 
@@ -232,6 +248,7 @@ mod tests {
         assert_eq!(ending("test opens ... FAILED"), Some(("opens", Ending::Failed)));
         assert_eq!(ending("test opens ... ignored, needs Wine"), Some(("opens", Ending::Ignored)));
         assert_eq!(ending("test opens - should panic ... ok"), Some(("opens", Ending::Passed)));
+        assert_eq!(ending("test opens   ... ignored (needs cancel)"), Some(("opens", Ending::Ignored)));
         assert_eq!(ending("test result: ok. 3 passed; 0 failed"), None);
         assert_eq!(ending("running 3 tests"), None);
     }

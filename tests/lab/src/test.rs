@@ -9,6 +9,7 @@ use crate::{
     report::{Outcome, progress},
     setup::{self, Tools},
     suite::{self, Place, Program, Results, Run},
+    wine,
     workspace::{Profile, Workspace},
 };
 
@@ -140,15 +141,20 @@ impl<'a> Bench<'a> {
         Ok(results)
     }
 
-    /// What stock Wine can carry: one test, which runs this program.
+    /// What stock Wine can carry: a test that runs this program, and those of the contract that need nothing of the lab's own.
     pub fn wine(&self) -> Result<Results> {
-        artifacts::build_sound_driver(self.workspace, &self.tools, Profile::Release)?;
+        let driver = artifacts::build_sound_driver(self.workspace, &self.tools, Profile::Release)?;
         artifacts::build_windows_harness(self.workspace, &self.tools)?;
+        let mut portable = artifacts::build_contract_for_windows(self.workspace)?;
+        portable.retain(|program| (self.chosen)(program));
         progress("Wine tests");
         let programs = self.programs(&["--package", "contract", "--test", "wine"])?;
         let environment = [("LAB", self.this_program.as_os_str())];
         let arguments = ["--ignored".to_owned()];
-        Run { place: Place::Wine, arguments: &arguments, environment: &environment, show: self.show }.run(&programs)
+        let run = Run { place: Place::Wine, arguments: &arguments, environment: &environment, show: self.show };
+        let mut results = run.run(&programs)?;
+        results.add(wine::tests::run(self.workspace, &self.tools, driver, &portable, self.show)?);
+        Ok(results)
     }
 
     /// Counts as one test.

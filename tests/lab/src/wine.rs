@@ -1,17 +1,21 @@
 //! `cargo lab wine`: the very same `.sys` in stock Wine, with somebody else's WSK and a real user process.
 //!
 //! The driver is installed from its INF and loaded, the harness's demonstration runs against it, a process that holds
-//! pending requests is killed, the next one starts at once, the driver is unloaded and uninstalled, and nothing is left. Then the
-//! `wsk` crate's example, the echo server, with programs of this machine as its peers.
+//! pending requests is killed, the next one starts at once, each of the harness's commands is used as a person uses it, the
+//! scenarios run that stock Wine can carry, the driver is unloaded and uninstalled, and nothing is left. Besides, the `wsk` crate's
+//! example, the echo server, with programs of this machine as its peers.
 
+mod commands;
 mod install;
 mod prefix;
+mod scenarios;
 mod service;
+mod session;
+pub mod tests;
 mod wsk;
 
 use std::{
-    fs::{self, File},
-    path::Path,
+    fs,
     time::{Duration, Instant},
 };
 
@@ -22,11 +26,13 @@ use crate::{
     artifacts,
     cli::{self, Format},
     command::bounded,
+    package,
     report::{Outcome, progress},
-    setup::{self, files},
+    setup,
     workspace::{Profile, Workspace},
 };
 use prefix::Prefix;
+use session::{Payload, Session};
 
 const DEMO: Duration = Duration::from_mins(4);
 const HOLD: Duration = Duration::from_mins(1);
@@ -46,45 +52,40 @@ pub fn run(workspace: &Workspace, options: &cli::Wine) -> Result<Outcome> {
 
 fn build_and_run(workspace: &Workspace, options: &cli::Wine) -> Result<()> {
     let tools = setup::prepare(workspace)?;
-    let driver = artifacts::build_sound_driver(workspace, &tools, Profile::Release)?;
-    let harness = artifacts::build_windows_harness(workspace, &tools)?;
-    let example = artifacts::build_echo(workspace, &tools)?;
-    let cases = artifacts::build_wsk_cases(workspace, &tools)?;
+    let (payload, drivers) = if options.package {
+        artifacts::build_bcrypt_primitives(workspace, &tools)?;
+        (Payload::of_package(&package::unpack(workspace)?)?, None)
+    } else {
+        let driver = artifacts::build_sound_driver(workspace, &tools, Profile::Release)?;
+        let harness = artifacts::build_windows_harness(workspace, &tools)?;
+        let drivers = (artifacts::build_echo(workspace, &tools)?, artifacts::build_wsk_cases(workspace, &tools)?);
+        (Payload::built(workspace, driver, harness)?, Some(drivers))
+    };
     bounded::clean_up_when_interrupted()?;
-    let _only_one = lock(workspace)?;
     let teller = Teller { format: options.format, start: Instant::now() };
-
-    progress("making a Wine prefix");
-    let mut prefix = Prefix::create(&tools, &workspace.lab().join("wine"), &options.wine_debug)?;
-    teller.tell("prefix", "made afresh");
-    let mut summary = story(workspace, &mut prefix, &driver, &harness, &teller)?;
-    let bytes = wsk::echo(&mut prefix, &example)?;
-    summary.insert("example_echoed".to_owned(), json!(bytes));
-    teller.tell(
-        "example",
-        "the wsk crate's echo server served programs of this machine and was unloaded with a connection open",
-    );
-    wsk::case(&mut prefix, &cases, "lacks_functions")?;
-    summary.insert("missing_functions_refused".to_owned(), json!(true));
-    teller.tell("example", "functions that Wine's WSK lacks are errors of the wsk crate, and leave nothing behind");
-    prefix.close()?;
-    install::ensure_no_key(&workspace.lab().join("wine"))?;
-    teller.tell("prefix", "no process left, no file, no key");
+    let mut session = Session::open(workspace, &tools, &payload, &options.debug)?;
+    teller.tell("install", "file, service and parameters are there, from the INF, in a prefix made afresh");
+    let mut summary = story(&mut session.prefix, &teller)?;
+    summary.insert("from_package".to_owned(), json!(options.package));
+    if let Some((example, cases)) = drivers {
+        let bytes = wsk::echo(&mut session.prefix, &example)?;
+        summary.insert("example_echoed".to_owned(), json!(bytes));
+        teller.tell(
+            "example",
+            "the wsk crate's echo server served programs of this machine and was unloaded with a connection open",
+        );
+        wsk::case(&mut session.prefix, &cases, "lacks_functions")?;
+        summary.insert("missing_functions_refused".to_owned(), json!(true));
+        teller.tell("example", "functions that Wine's WSK lacks are errors of the wsk crate, and leave nothing behind");
+    }
+    session.close()?;
+    teller.tell("install", "undone: no file, no service, no key, no process is left");
     teller.conclude(&summary);
     Ok(())
 }
 
 /// From loading the driver to unloading it. Gives the demonstration's summary, and what was seen besides.
-fn story(
-    workspace: &Workspace,
-    prefix: &mut Prefix<'_>,
-    driver: &Path,
-    harness: &Path,
-    teller: &Teller,
-) -> Result<Map<String, Value>> {
-    install_harness(prefix, harness, &workspace.lab().join("wine-libraries"))?;
-    let installed = install::install(workspace, prefix, driver)?;
-    teller.tell("install", "file and service are there, from the INF");
+fn story(prefix: &mut Prefix<'_>, teller: &Teller) -> Result<Map<String, Value>> {
     service::start(prefix)?;
     teller.tell("driver", "loaded and started by sc");
     let mut summary = demo(prefix, teller)?;
@@ -92,32 +93,16 @@ fn story(
     kill_a_holder(prefix, teller)?;
     demo(prefix, teller).context("after a process was killed")?;
     teller.tell("restart", "the next process starts at once, and its demo is ok");
+    commands::run(prefix, teller)?;
+    let scenarios = scenarios::run(prefix, teller)?;
     service::stop(prefix)?;
     teller.tell("driver", "stopped by sc");
-    installed.uninstall(prefix)?;
-    teller.tell("install", "undone: file and service are gone");
+    summary.insert("scenarios_passed".to_owned(), json!(scenarios.passed));
+    summary.insert("scenarios_skipped".to_owned(), json!(scenarios.skipped));
     summary.insert("installed_from_inf".to_owned(), json!(true));
     summary.insert("backend".to_owned(), json!("wine"));
     summary.insert("survived_kill".to_owned(), json!(true));
     Ok(summary)
-}
-
-/// Two sessions in one prefix would end each other.
-fn lock(workspace: &Workspace) -> Result<File> {
-    let path = workspace.lab().join("wine.lock");
-    let lock = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    if lock.try_lock().is_err() {
-        progress("waiting for another `cargo lab wine`");
-        lock.lock().context("cannot lock the Wine prefix")?;
-    }
-    Ok(lock)
-}
-
-fn install_harness(prefix: &Prefix<'_>, harness: &Path, libraries: &Path) -> Result<()> {
-    let folder = prefix.drive_c("wskclient");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    files::copy(harness, &folder.join("wskctl.exe"))?;
-    files::copy(&libraries.join("bcryptprimitives.dll"), &folder.join("bcryptprimitives.dll"))
 }
 
 /// Runs the demonstration and gives its summary.
@@ -191,7 +176,8 @@ impl Teller {
         match self.format {
             Format::Json => println!("{}", Value::Object(summary.clone())),
             Format::Human => {
-                let figures = summary.iter().filter(|(name, value)| *name != "event" && !value.is_null());
+                let plain = |value: &Value| !value.is_null() && !value.is_object();
+                let figures = summary.iter().filter(|(name, value)| *name != "event" && plain(value));
                 let figures: Vec<_> = figures.map(|(name, value)| format!("{name}={value}")).collect();
                 println!("wine: {}", figures.join(" ").replace('"', ""));
             }

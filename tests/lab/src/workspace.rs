@@ -100,6 +100,11 @@ impl Workspace {
         self.out().join("wskctl.exe")
     }
 
+    /// The scenario files.
+    pub fn scenarios(&self) -> PathBuf {
+        self.root.join("user-harness/scenarios")
+    }
+
     /// As a user would type it.
     pub fn shown(&self, path: &Path) -> String {
         path.strip_prefix(&self.root).unwrap_or(path).display().to_string()

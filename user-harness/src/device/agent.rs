@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::HashMap,
     io::{self, Read, Write},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -209,13 +210,14 @@ struct RemoteState {
 }
 
 impl Agent {
-    /// Starts this program again, as an agent.
+    /// Starts this program again, as an agent; or the `wskctl` that the environment's `WSKCTL` names, for programs that are none.
     ///
     /// # Errors
     /// It can't be started.
     pub fn spawn() -> Result<Self, Error> {
         let failed = |error| Error::host("start another process", error);
-        let program = std::env::current_exe().map_err(failed)?;
+        let named = std::env::var_os("WSKCTL").map(PathBuf::from);
+        let program = named.map_or_else(std::env::current_exe, Ok).map_err(failed)?;
         let mut child = Command::new(program)
             .args(["--backend", "device", "agent"])
             .stdin(Stdio::piped())

@@ -48,13 +48,25 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts `command`; both of its outputs go to `folder`, named after `name`.
+    /// Starts `command` with nothing on its standard input; both of its outputs go to `folder`, named after `name`.
     pub fn start(name: &str, command: &mut Command, folder: &Path) -> Result<Self> {
+        Self::start_with_input(name, command, b"", folder)
+    }
+
+    /// The same, with `input` on its standard input.
+    pub fn start_with_input(name: &str, command: &mut Command, input: &[u8], folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let log = folder.join(format!("{name}.out"));
         let file = |path: &Path| File::create(path).with_context(|| format!("cannot write {}", path.display()));
+        let stdin = if input.is_empty() {
+            Stdio::null()
+        } else {
+            let path = log.with_extension("in");
+            fs::write(&path, input).with_context(|| format!("cannot write {}", path.display()))?;
+            File::open(&path).with_context(|| format!("cannot read {}", path.display()))?.into()
+        };
         let child = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(file(&log)?)
             .stderr(file(&log.with_extension("err"))?)
             .spawn()
@@ -69,7 +81,12 @@ impl Running {
 
     /// What it has written on its standard output so far.
     pub fn output(&self) -> Result<String> {
-        Ok(String::from_utf8_lossy(&fs::read(&self.log)?).into_owned())
+        Ok(String::from_utf8_lossy(&self.output_bytes()?).into_owned())
+    }
+
+    /// The same, as bytes.
+    pub fn output_bytes(&self) -> Result<Vec<u8>> {
+        fs::read(&self.log).with_context(|| format!("cannot read {}", self.log.display()))
     }
 
     /// What it has written on its standard error so far; its last lines.

@@ -1,4 +1,4 @@
-//! What else is in the package: the scripts, a README, the sums of everything; and the zip.
+//! What else is in the package: the scripts, the scenarios, a README, the sums of everything; and the zip.
 
 use std::{
     fmt::Write as _,
@@ -26,11 +26,14 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// Adds scripts, README and sums to the binaries in `folder`.
+    /// Adds scripts, scenarios, README and sums to the binaries in `folder`.
     pub fn finish(workspace: &Workspace, folder: &Path, version: &str, commit: &str) -> Result<Self> {
         for script in files_below(&workspace.root().join("tests/windows"))? {
             let text = fs::read_to_string(workspace.root().join("tests/windows").join(&script))?;
             files::write(&folder.join("scripts").join(&script), with_windows_line_ends(&text))?;
+        }
+        for (name, scenario) in files::in_folder(&workspace.scenarios(), "toml")? {
+            files::copy(&scenario, &folder.join("scenarios").join(name))?;
         }
         let readme = README.replace("@VERSION@", version).replace("@COMMIT@", commit);
         files::write(&folder.join("README.txt"), with_windows_line_ends(&readme))?;
@@ -80,6 +83,13 @@ impl Contents {
         ensure!(unsummed.is_none() && names.len() == self.names.len(), "{unsummed:?} has no sum, or a file is missing");
         Ok(names)
     }
+}
+
+/// Unpacks the zip into `folder`; gives the package's own folder in it.
+pub fn unpack(zip: &Path, folder: &Path) -> Result<PathBuf> {
+    let mut archive = ZipArchive::new(File::open(zip).with_context(|| format!("cannot read {}", zip.display()))?)?;
+    archive.extract(folder).with_context(|| format!("cannot unpack {}", zip.display()))?;
+    Ok(folder.join("wskclient"))
 }
 
 /// The files below `folder`, relative to it, in order.

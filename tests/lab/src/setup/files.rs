@@ -4,7 +4,12 @@
 use std::os::unix::fs::symlink;
 #[cfg(windows)]
 use std::os::windows::fs::symlink_file as symlink;
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 
@@ -30,6 +35,14 @@ pub fn link(path: &Path, target: &Path) -> Result<()> {
 /// Copies `from` to `to` unless they are the same already.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
     write(to, fs::read(from).with_context(|| format!("cannot read {}", from.display()))?)
+}
+
+/// The files right in `folder` whose names end in `.` and `extension`, by name, in order.
+pub fn in_folder(folder: &Path, extension: &str) -> Result<BTreeMap<OsString, PathBuf>> {
+    let entries = folder.read_dir().with_context(|| format!("cannot list {}", folder.display()))?;
+    let files = entries.map(|entry| entry.map(|entry| (entry.file_name(), entry.path())));
+    let files: BTreeMap<_, _> = files.collect::<std::io::Result<_>>()?;
+    Ok(files.into_iter().filter(|(_, path)| path.extension().is_some_and(|found| found == extension)).collect())
 }
 
 /// Makes room for a file at `path`: its folder exists, and no link is in the way.

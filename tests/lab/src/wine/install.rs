@@ -13,12 +13,12 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use walkdir::WalkDir;
 
-use super::{prefix::Prefix, service};
-use crate::{inf, setup::files, workspace::Workspace};
+use super::{prefix::Prefix, service, session::Payload};
+use crate::setup::files;
 
 const LIMIT: Duration = Duration::from_mins(1);
 /// Where the package lies in the prefix.
-const PACKAGE: &str = "wskclient/package";
+const PACKAGE: &str = "wskclient/install";
 const INSTALLED: &str = "windows/system32/drivers/wskclient.sys";
 
 /// What the prefix's Windows folder held before the installation.
@@ -27,10 +27,12 @@ pub struct Installed {
 }
 
 /// Installs the driver from the INF, and checks that everything the INF asks for was done.
-pub fn install(workspace: &Workspace, prefix: &mut Prefix<'_>, driver: &Path) -> Result<Installed> {
+pub fn install(prefix: &mut Prefix<'_>, payload: &Payload) -> Result<Installed> {
     let package = prefix.drive_c(PACKAGE);
-    let source = inf::source(workspace)?.replace("= 13", "= 12").replace("%13%", "%12%");
-    files::write(&package.join("wskclient.inf"), inf::stamped(&source, "01/01/2026", "0.0.0.1")?)?;
+    let driver = &payload.driver;
+    let inf = payload.inf.replace("= 13", "= 12").replace("%13%", "%12%");
+    ensure!(inf != payload.inf, "the INF does not name the driver store");
+    files::write(&package.join("wskclient.inf"), inf)?;
     files::copy(driver, &package.join("wskclient.sys"))?;
     let before = windows_files(prefix)?;
     ensure!(!service::exists(prefix), "the service is there before it is installed");
@@ -91,9 +93,12 @@ fn process(prefix: &mut Prefix<'_>, section: &str) -> Result<()> {
     Ok(())
 }
 
-/// Every file under `windows`, temporary ones apart.
+/// Every file under `windows`; temporary ones apart, and compiled forms (`.pnf`) of Wine's own INF files, which its Plug and Play writes
+/// when it comes to it.
 fn windows_files(prefix: &Prefix<'_>) -> Result<BTreeSet<PathBuf>> {
     let windows = prefix.drive_c("windows");
-    let entries = WalkDir::new(&windows).into_iter().filter_entry(|entry| entry.file_name() != "temp");
+    let others = |path: &Path| path.extension().is_some_and(|form| form == "pnf") && !path.ends_with("wskclient.pnf");
+    let entries = WalkDir::new(&windows).into_iter();
+    let entries = entries.filter_entry(|entry| entry.file_name() != "temp" && !others(entry.path()));
     entries.map(|entry| Ok(entry?.path().strip_prefix(&windows)?.to_owned())).collect()
 }

@@ -52,11 +52,23 @@ impl<'a> Prefix<'a> {
 
     /// Starts a Windows program. Its process is the program itself, so killing it kills the Windows process.
     pub fn start(&mut self, program: &str, arguments: &[&str]) -> Result<Running> {
+        self.start_with(program, arguments, b"", &[])
+    }
+
+    /// Starts a Windows program with `input` on its standard input, and more in its environment.
+    pub fn start_with(
+        &mut self,
+        program: &str,
+        arguments: &[&str],
+        input: &[u8],
+        environment: &[(&str, &str)],
+    ) -> Result<Running> {
         self.programs += 1;
-        let stem = program.rsplit('\\').next().unwrap_or(program).trim_end_matches(".exe");
+        let stem = program.rsplit(['\\', '/']).next().unwrap_or(program).trim_end_matches(".exe");
         let name = format!("{:02}-{stem}", self.programs);
         let mut command = self.environment(&self.tools.wine);
-        Running::start(&name, command.arg(program).args(arguments), &self.logs())
+        command.arg(program).args(arguments).envs(environment.iter().copied());
+        Running::start_with_input(&name, &mut command, input, &self.logs())
     }
 
     /// Runs a Windows program to its end and gives what it wrote.
