@@ -2,6 +2,8 @@
 # Written for Windows PowerShell 5.1. NOT RUN: this project has no Windows machine.
 
 Set-StrictMode -Version 2.0
+# A script's own preference does not reach into a module.
+$ErrorActionPreference = 'Stop'
 
 $script:Service = 'WskClient'
 $script:Subject = 'CN=wskclient test certificate'
@@ -10,6 +12,10 @@ $script:StateFile = Join-Path $env:ProgramData 'wskclient-vm.json'
 $script:Stores = 'Root', 'TrustedPublisher'
 # Windows 10 version 2004: the first with ExAllocatePool2.
 $script:FirstBuild = 19041
+# Windows 11: the first on ARM64 that runs x64 programs, such as wskctl.exe.
+$script:FirstEmulatingBuild = 22000
+# The trace's provider, as README.md says.
+$script:TraceProvider = '{3f5fd28a-20f9-5528-b597-e912993917af}'
 
 function Get-VmName {
     # The names that the scripts agree on.
@@ -21,6 +27,7 @@ function Get-VmName {
         Subject          = $script:Subject
         CatalogueSubject = $script:CatalogueSubject
         Stores           = $script:Stores
+        TraceProvider    = $script:TraceProvider
     }
 }
 
@@ -48,6 +55,8 @@ function Get-VmPackage {
         Sys         = Join-Path $drivers 'wskclient.sys'
         Certificate = Join-Path $root 'wskclient.cer'
         Control     = Join-Path $root 'wskctl.exe'
+        Scenarios   = Join-Path $root 'scenarios'
+        Contract    = Join-Path $root 'contract'
         Sums        = Join-Path $root 'SHA256SUMS'
     }
 }
@@ -95,26 +104,31 @@ function Get-VmUser {
 }
 
 function Get-VmClientCount {
-    # How many other processes have the device open, as the driver itself counts them; 0 when it does not run.
+    # How many other processes have the device open, as the driver itself counts them: 0 when it does not run, nothing when it
+    # can't be asked, as an older driver can't.
     [CmdletBinding()]
     param()
     $service = Get-VmService
+    if (-not $service -or $service.State -ne 'Running') { return 0 }
     $control = (Get-VmPackage).Control
-    if (-not $service -or $service.State -ne 'Running' -or -not (Test-Path -Path $control)) { return 0 }
+    if (-not (Test-Path -Path $control)) { return }
+    # Windows PowerShell would take a line on standard error for an error of its own.
+    $ErrorActionPreference = 'Continue'
     $line = & $control --backend device --format json status 2>$null | Select-Object -Last 1
-    if ($LASTEXITCODE -ne 0 -or -not $line) { return 0 }
+    if ($LASTEXITCODE -ne 0 -or -not $line) { return }
     # The one that asks is a client too.
     ($line | ConvertFrom-Json).clients - 1
 }
 
 function Get-VmWdkTool {
-    # The newest copy of a tool in an installed WDK or SDK, or nothing.
+    # The newest copy of a tool in an installed WDK or SDK, or nothing. InfVerif lies under Tools, the others under bin.
     [CmdletBinding()]
     param([Parameter(Mandatory)][string] $Name)
-    $kits = Join-Path ${env:ProgramFiles(x86)} 'Windows Kits\10\bin'
-    if ($env:WDKContentRoot) { $kits = Join-Path $env:WDKContentRoot 'bin' }
-    if (-not (Test-Path -Path $kits)) { return }
-    Get-ChildItem -Path $kits -Filter $Name -Recurse -ErrorAction SilentlyContinue |
+    $kits = Join-Path ${env:ProgramFiles(x86)} 'Windows Kits\10'
+    if ($env:WDKContentRoot) { $kits = $env:WDKContentRoot }
+    $folders = @('bin', 'Tools' | ForEach-Object { Join-Path $kits $_ } | Where-Object { Test-Path -Path $_ })
+    if (-not $folders) { return }
+    Get-ChildItem -Path $folders -Filter $Name -Recurse -ErrorAction SilentlyContinue |
         Where-Object { $_.FullName -match '\\(x64|x86)\\' } |
         Sort-Object -Property FullName -Descending |
         Select-Object -First 1 -ExpandProperty FullName
@@ -139,8 +153,13 @@ function Assert-Vm {
     $build = [Environment]::OSVersion.Version.Build
     if ($build -lt $script:FirstBuild) {
         $problems += "Windows build $build is too old: Windows 10 version 2004 (build $script:FirstBuild) is the first that does."
+    } elseif ($build -lt $script:FirstEmulatingBuild -and (Get-VmArchitecture) -eq 'arm64') {
+        $problems += "Windows build $build does not run wskctl.exe, an x64 program: on ARM64 this needs Windows 11."
     }
-    if ($Package) { $problems += Get-VmPackageProblem }
+    if (-not [Environment]::Is64BitProcess) {
+        $problems += 'This is the 32-bit PowerShell, which finds no bcdedit and no pnputil: start the other one.'
+    }
+    if ($Package) { $problems += @(Get-VmPackageProblem) }
     if ($SecureBootOff -and (Test-VmSecureBoot)) {
         $problems += 'Secure Boot is on, and Windows ignores test signing: turn it off in the firmware settings of the VM.'
     }
@@ -161,7 +180,9 @@ function Assert-Vm {
             $problems += "Process $($user.Id) ($($user.ProcessName)) may have the device open: end it first."
         }
         $clients = Get-VmClientCount
-        if ($clients -gt 0) {
+        if ($null -eq $clients) {
+            Write-Warning 'The driver that runs can not be asked who has it open (another version?); it may unload late.'
+        } elseif ($clients -gt 0) {
             $problems += "$clients process(es) have the device open: end them first."
         }
     }
@@ -195,20 +216,37 @@ function Get-VmPackageProblem {
 }
 
 function Invoke-VmProgram {
-    # Runs a program and gives its output; throws when its exit code is none of those allowed.
+    # Runs a program and gives its output; throws when there is none of that name, or its exit code is none of those allowed.
     [CmdletBinding()]
     param(
         [Parameter(Mandatory)][string] $Program,
         [string[]] $Argument = @(),
         [int[]] $Allowed = @(0)
     )
+    $path = (Get-Command -Name $Program -CommandType Application | Select-Object -First 1).Path
     # Windows PowerShell would take a line on standard error for an error of its own.
     $ErrorActionPreference = 'Continue'
-    $output = & $Program @Argument 2>&1 | Out-String
+    $output = & $path @Argument 2>&1 | Out-String
     if ($Allowed -notcontains $LASTEXITCODE) {
-        throw "``$(Split-Path -Leaf $Program) $($Argument -join ' ')`` ended with $LASTEXITCODE`r`n$output"
+        throw "$(Split-Path -Leaf $Program) $($Argument -join ' ') ended with $LASTEXITCODE`r`n$output"
     }
     $output
+}
+
+function Invoke-VmUnload {
+    # Stops the driver, and tells whether it has unloaded within half a minute: it does when its last handle closes.
+    [CmdletBinding()]
+    param()
+    $service = Get-VmService
+    if (-not $service -or $service.State -eq 'Stopped') { return $true }
+    # 1062: it does not run.
+    Invoke-VmProgram -Program sc.exe -Argument 'stop', $script:Service -Allowed 0, 1062 | Out-Null
+    $deadline = (Get-Date).AddSeconds(30)
+    while ((Get-VmService).State -ne 'Stopped') {
+        if ((Get-Date) -gt $deadline) { return $false }
+        Start-Sleep -Milliseconds 200
+    }
+    $true
 }
 
 function Get-VmState {

@@ -24,9 +24,19 @@ $missing = @($parts.Keys | Where-Object { -not (Test-Path -Path $_) })
 if ($missing) { throw "Build first (cargo make vm-package). Missing: $($missing -join ', ')" }
 
 if (Test-Path -Path $package) { Remove-Item -Path $package -Recurse }
-New-Item -Path (Join-Path $package $Architecture), (Join-Path $package 'scripts') -ItemType Directory | Out-Null
+foreach ($folder in $Architecture, 'scripts', 'scenarios', 'contract') {
+    New-Item -Path (Join-Path $package $folder) -ItemType Directory | Out-Null
+}
 foreach ($part in $parts.GetEnumerator()) { Copy-Item -Path $part.Key -Destination (Join-Path $package $part.Value) }
 Copy-Item -Path (Join-Path $PSScriptRoot '*') -Destination (Join-Path $package 'scripts')
+Copy-Item -Path (Join-Path $root 'user-harness\scenarios\*.toml') -Destination (Join-Path $package 'scenarios')
+# The contract's tests, where they were built (`cargo test --release --package contract --no-run`), without cargo's hashes.
+$tests = @(Get-ChildItem -Path (Join-Path $built 'deps') -Filter *.exe -ErrorAction SilentlyContinue |
+        Where-Object { Test-Path -Path (Join-Path $root "tests\contract\tests\$($_.BaseName -replace '-[0-9a-f]+$').rs") } |
+        Sort-Object -Property LastWriteTime)
+foreach ($test in $tests) {
+    Copy-Item -Path $test.FullName -Destination (Join-Path $package "contract\$($test.BaseName -replace '-[0-9a-f]+$').exe") -Force
+}
 $sums = Get-ChildItem -Path $package -Recurse -File | ForEach-Object {
     $name = $_.FullName.Substring($package.Length + 1).Replace('\', '/')
     "$((Get-FileHash -Path $_.FullName -Algorithm SHA256).Hash.ToLowerInvariant())  $name"

@@ -3,7 +3,9 @@
 Installs the driver from its INF and starts it.
 .DESCRIPTION
 NOT RUN: this project has no Windows machine. The catalogue, which only Windows can make, is made here and signed with the
-certificate that prepare-vm.ps1 made: by New-FileCatalog, or by the WDK's inf2cat and signtool with -UseWdk.
+certificate that prepare-vm.ps1 made: by New-FileCatalog, or by the WDK's inf2cat and signtool with -UseWdk. Microsoft documents
+inf2cat for driver packages and New-FileCatalog for folders of any kind: if Windows refuses the latter's, this says so, has
+changed nothing, and -UseWdk or -WithoutInf is the way.
 .PARAMETER UseWdk
 Makes and signs the catalogue with the tools of an installed WDK.
 .PARAMETER WithoutInf
@@ -18,7 +20,8 @@ Assert-Vm -Package -SecureBootOff -TestSigning -NotInstalled -Wdk:$UseWdk
 
 $names = Get-VmName
 $package = Get-VmPackage
-$signer = Get-ChildItem -Path Cert:\LocalMachine\My | Where-Object { $_.Subject -eq $names.CatalogueSubject }
+$signer = Get-ChildItem -Path Cert:\LocalMachine\My | Where-Object { $_.Subject -eq $names.CatalogueSubject } |
+    Select-Object -First 1
 if (-not $signer -and -not $WithoutInf) {
     throw 'The certificate for the catalogue is missing: run prepare-vm.ps1. Nothing was changed.'
 }
@@ -50,13 +53,20 @@ if ($WithoutInf) {
         $signed = Set-AuthenticodeSignature -FilePath $catalogue -Certificate $signer -HashAlgorithm SHA256
         if ($signed.Status -ne 'Valid') { throw "The catalogue's signature is $($signed.Status): $($signed.StatusMessage)" }
     }
-    # 3010: installed, and a restart is wanted (of which a driver without a device has no need).
-    Invoke-VmProgram -Program pnputil.exe -Argument '/add-driver', (Join-Path $staging 'wskclient.inf'), '/install' `
-        -Allowed 0, 3010
-    Remove-Item -Path $staging -Recurse
+    # 259: no device uses it, as none is to; 3010: a restart is wanted, of which a driver without a device has no need.
+    try {
+        Invoke-VmProgram -Program pnputil.exe -Argument '/add-driver', (Join-Path $staging 'wskclient.inf'), '/install' `
+            -Allowed 0, 259, 3010
+    } catch {
+        $way = if ($UseWdk) { 'try -WithoutInf' } else { 'try -UseWdk where the WDK is installed, or -WithoutInf' }
+        throw "$_`r`nNothing was installed: $way. %SystemRoot%\INF\setupapi.dev.log says why."
+    } finally {
+        Remove-Item -Path $staging -Recurse
+    }
 }
-if (-not (Get-VmService)) { throw 'The installation made no service; %SystemRoot%\INF\setupapi.dev.log says why.' }
+if (-not (Get-VmService)) {
+    throw 'The installation made no service: run uninstall.ps1. %SystemRoot%\INF\setupapi.dev.log says why.'
+}
 Invoke-VmProgram -Program sc.exe -Argument 'start', $names.Service | Out-Null
-& $package.Control --backend device status
-if ($LASTEXITCODE -ne 0) { throw "wskctl status ended with $LASTEXITCODE" }
+Invoke-VmProgram -Program $package.Control -Argument '--backend', 'device', 'status'
 Write-Output 'installed and running; next: wskctl.exe --backend device demo, or test-vm.ps1'

@@ -32,9 +32,14 @@ if ($verified -contains $names.Driver) {
 
 $trusted = New-Object -TypeName Security.Cryptography.X509Certificates.X509Certificate2 -ArgumentList (Get-VmPackage).Certificate
 foreach ($store in @($names.Stores) + 'My') {
-    Get-ChildItem -Path "Cert:\LocalMachine\$store" |
-        Where-Object { $_.Subject -eq $names.Subject -or $_.Subject -eq $names.CatalogueSubject -or $_.Thumbprint -eq $trusted.Thumbprint } |
-        Remove-Item -DeleteKey:($store -eq 'My')
+    $ours = @(Get-ChildItem -Path "Cert:\LocalMachine\$store" | Where-Object {
+            $_.Subject -eq $names.Subject -or $_.Subject -eq $names.CatalogueSubject -or $_.Thumbprint -eq $trusted.Thumbprint
+        })
+    foreach ($certificate in $ours) {
+        $path = "Cert:\LocalMachine\$store\$($certificate.Thumbprint)"
+        # The one in My has the catalogue's key.
+        if ($store -eq 'My') { Remove-Item -Path $path -DeleteKey } else { Remove-Item -Path $path }
+    }
 }
 Write-Output 'the test certificates are gone'
 

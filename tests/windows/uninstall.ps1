@@ -21,15 +21,8 @@ if (-not $service -and -not $installed) {
 }
 if (-not $PSCmdlet.ShouldProcess($env:COMPUTERNAME, 'stop and remove wskclient.sys')) { return }
 
-if ($service -and $service.State -ne 'Stopped') {
-    Invoke-VmProgram -Program sc.exe -Argument 'stop', $names.Service | Out-Null
-    $deadline = (Get-Date).AddSeconds(30)
-    while ((Get-VmService).State -ne 'Stopped') {
-        if ((Get-Date) -gt $deadline) {
-            throw 'The driver does not unload: some process has the device open. End it; the driver then unloads. Run this again.'
-        }
-        Start-Sleep -Milliseconds 200
-    }
+if (-not (Invoke-VmUnload)) {
+    throw 'The driver does not unload: some process has the device open. End it; the driver then unloads. Run this again.'
 }
 foreach ($driver in $installed) {
     Invoke-VmProgram -Program pnputil.exe -Argument '/delete-driver', $driver.Driver, '/uninstall' -Allowed 0, 3010
@@ -45,7 +38,8 @@ $left = @()
 if (Get-VmService) { $left += "the service $($names.Service)" }
 if (Test-Path -Path "HKLM:\SYSTEM\CurrentControlSet\Services\$($names.Service)") { $left += 'its key' }
 $left += @(Get-VmInstalledPackage | ForEach-Object { $_.Driver })
-$left += @(Get-ChildItem -Path (Join-Path $env:SystemRoot 'System32\DriverStore\FileRepository') -Filter 'wskclient.inf_*' |
+$left += @(Get-ChildItem -Path (Join-Path $env:SystemRoot 'System32\DriverStore\FileRepository') -Filter 'wskclient.inf_*' `
+        -Directory |
         ForEach-Object { $_.FullName })
 if ($left) { throw "Left behind: $($left -join ', ')" }
 Write-Output 'uninstalled; no file, key or service is left'
