@@ -20,7 +20,7 @@ pub(crate) type Name = (&'static str, u64);
 
 /// How long a thread may have the turn without coming past a point, or take to wake up.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// How often it is looked whether who has the turn sleeps; when it does so twice in a row, it waits for something.
+/// How often it is looked whether who has the turn sleeps; when it does so three times in a row, it waits for something.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// The turns of a machine.
@@ -172,9 +172,12 @@ impl Inner {
             if state.count != count {
                 (since, count, asleep) = (Instant::now(), state.count, 0);
             } else if timed_out {
-                asleep = if state.thread != 0 && sleeps(state.thread) { asleep + 1 } else { 0 };
+                // Not under the lock: the holder may want it, and would sleep for that.
+                let thread = state.thread;
+                let is_asleep = MutexGuard::unlocked(&mut state, || thread != 0 && sleeps(thread));
+                asleep = if is_asleep { asleep + 1 } else { 0 };
             }
-            if asleep == 2 || since.elapsed() > PATIENCE {
+            if state.count == count && (asleep == 3 || since.elapsed() > PATIENCE) {
                 state.woken.clear();
                 state.holder = None;
                 state.choose(self.options.seed);
