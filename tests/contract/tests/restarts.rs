@@ -9,7 +9,11 @@ use contract::{
     traffic::{connected, stuck_send},
 };
 use std::thread;
-use wskctl::{Client, Operation, Sent, abi::StartupReply, peer::Peer};
+use wskctl::{
+    Client, Operation, Sent,
+    abi::StartupReply,
+    peer::{Ending, Peer},
+};
 
 /// A last cleanup that stays out: a closed socket has data for a peer that does not read. It ends when the peer goes.
 fn lasting_teardown(client: &Client) -> (Operation<()>, (Peer, Operation<Sent>)) {
@@ -58,11 +62,13 @@ fn a_graceful_close_is_over_when_its_send_fails_however_long_it_might_have_taken
     let lab = Lab::start();
     let client = lab.client();
     for peer_goes in [true, false] {
-        let (mut cleanup, (peer, mut send)) = lasting_teardown(&client);
+        let (mut cleanup, (mut peer, mut send)) = lasting_teardown(&client);
         if peer_goes {
             drop(peer);
         } else {
             send.cancel();
+            let ending = peer.ending().unwrap();
+            assert_eq!(ending, Ending::Reset, "a stream that lacks something does not end as if it were whole");
         }
         cleanup.wait(PATIENCE).unwrap();
         assert!(send.wait(PATIENCE).is_err(), "not everything was sent");
