@@ -103,7 +103,7 @@ impl Lab {
     /// It can't be started.
     #[must_use]
     pub fn process(&self) -> Process {
-        let process = Rc::new(self.backend.process().expect("another process"));
+        let process = Rc::new(self.backend.process("a client").expect("another process"));
         self.processes.borrow_mut().push(process.clone());
         Process(process)
     }
