@@ -115,7 +115,15 @@ pub(crate) struct Shared {
 struct HandleShared {
     file: Arc<File>,
     process: Arc<Shared>,
-    open: AtomicBool,
+    /// Whether it names the file. Under the lock a handle that does keeps the file object there.
+    open: Mutex<bool>,
+}
+
+impl HandleShared {
+    /// The handle names the file no more; false if it did not before.
+    fn shut(&self) -> bool {
+        std::mem::take(&mut *self.open.lock())
+    }
 }
 
 /// A user process. Clones are the same process.
@@ -194,7 +202,7 @@ impl Shared {
         }
         let handles = std::mem::take(&mut *self.handles.lock());
         for handle in handles {
-            if handle.open.swap(false, Ordering::AcqRel) {
+            if handle.shut() {
                 file::close_handle(machine, &self.context(), &handle.file)?;
             }
         }
@@ -270,7 +278,7 @@ impl Process {
     }
 
     fn add(&self, file: Arc<File>) -> Handle {
-        let shared = Arc::new(HandleShared { file, process: Arc::clone(&self.shared), open: AtomicBool::new(true) });
+        let shared = Arc::new(HandleShared { file, process: Arc::clone(&self.shared), open: Mutex::new(true) });
         self.shared.handles.lock().push(Arc::clone(&shared));
         Handle { machine: self.machine.clone(), shared }
     }
@@ -308,8 +316,14 @@ impl Handle {
         &self.shared.process
     }
 
-    pub(crate) fn is_open(&self) -> bool {
-        self.shared.open.load(Ordering::Acquire)
+    /// `ObReferenceObjectByHandle`: refers to the file object that the handle names, so that a close can't take it away; false when
+    /// the handle is closed.
+    pub(crate) fn refer(&self) -> bool {
+        let open = self.shared.open.lock();
+        if *open {
+            self.machine.inner.reference(self.file().object as PVOID);
+        }
+        *open
     }
 
     /// `CancelIoEx` for all requests of the process on the file; how many there were.
@@ -333,7 +347,7 @@ impl Handle {
     /// `CloseHandle`. The last handle of a file sends `IRP_MJ_CLEANUP`; `IRP_MJ_CLOSE` follows when no IRP refers to it.
     #[must_use]
     pub fn close(&self) -> NtStatus {
-        if !self.shared.open.swap(false, Ordering::AcqRel) {
+        if !self.shared.shut() {
             return NtStatus::INVALID_HANDLE;
         }
         self.process().handles.lock().retain(|handle| !Arc::ptr_eq(handle, &self.shared));

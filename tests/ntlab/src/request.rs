@@ -199,7 +199,7 @@ impl Handle {
             sleeper: Sleeper::default(),
             observer: Mutex::new(None),
         });
-        if let Some(active) = self.process().begin().filter(|_| self.is_open()) {
+        if let Some(active) = self.process().begin().filter(|_| self.refer()) {
             // What was broken is in the machine's report; the request never ends.
             let _ = self.machine().run(|| {
                 let machine = machine::current();
@@ -214,13 +214,12 @@ impl Handle {
         Request { machine: self.machine().clone(), shared }
     }
 
+    /// Sends the IRP, which takes over the reference to the file object: the handle may be closed meanwhile.
     fn send(&self, shared: &Arc<Shared>, asked: Asked, fate: Fate) -> Result<(), Stopped> {
         let machine = machine::current();
         let context = self.process().context();
         let device = self.file().device as *mut DEVICE_OBJECT;
-        // The handle may be closed meanwhile: the IRP has a reference of its own from the start.
-        machine.reference(self.file().object as PVOID);
-        // SAFETY: the file holds a reference to the device.
+        // SAFETY: the file object, which is referred to, holds a reference to the device.
         let body = unsafe { &*device };
         let (stack_size, flags, major) = (body.StackSize.get(), body.Flags.get(), asked.major());
         let reference = Arc::into_raw(Arc::clone(shared)) as usize;

@@ -1,6 +1,7 @@
 //! Requests as a process sees them: methods, completion, cancellation, the end of processes and handles.
 
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ntlab::nt::{DEVICE_OBJECT, IRP, IRP_MJ_DEVICE_CONTROL};
@@ -33,7 +34,9 @@ pub extern "win64" fn methods(_: &DEVICE_OBJECT, pointer: *mut IRP) -> i32 {
     // SAFETY: the IRP has a current location.
     let stack = unsafe { &*request.current() };
     assert_eq!(stack.MajorFunction.get(), IRP_MJ_DEVICE_CONTROL);
-    assert!(!stack.FileObject.get().is_null());
+    // SAFETY: the IRP refers to its file object.
+    let file = unsafe { &*stack.FileObject.get() };
+    assert!(!file.DeviceObject.get().is_null());
     let (input, output) = (stack.input_length(), stack.output_length());
     let system = request.SystemBuffer.get().cast::<u8>();
     // SAFETY: null or the request's MDL.
@@ -305,6 +308,22 @@ fn a_request_that_pends_and_completes_costs_the_lab_less_than_ten_thousand_instr
     let ((), steps) = bench.machine.count_steps(|| pair(&bench));
     println!("{} instructions for a request", steps.lab / 2);
     assert!(steps.lab / 2 < 10_000, "{steps:?}");
+    clean(&bench.finish());
+}
+
+#[test]
+fn a_request_that_meets_the_close_of_its_handle_has_its_file_object_or_is_refused() {
+    let bench = Bench::new();
+    let process = bench.machine.process();
+    for _ in 0..500 {
+        let handle = process.open(r"\\.\Bench").expect("opens");
+        let completion = thread::scope(|scope| {
+            let asking = scope.spawn(|| handle.ioctl(BUFFERED, &[1], vec![0; 1]).take());
+            assert_eq!(handle.close(), NtStatus::SUCCESS);
+            asking.join().expect("asked")
+        });
+        assert!(completion == success(1, &[2]) || completion.status == NtStatus::INVALID_HANDLE, "{completion:?}");
+    }
     clean(&bench.finish());
 }
 
