@@ -1,5 +1,6 @@
 //! Accepts: one at a time is out at WSK for each listening socket (two crash Windows), the rest wait in the driver.
 
+use crate::cancel::blocks;
 use crate::clock;
 use crate::events::ACCEPTABLE;
 use crate::irp::Irp;
@@ -9,9 +10,49 @@ use crate::socket::{Phase, Socket, SocketState, Spec};
 use crate::table::Entry;
 use core::mem::offset_of;
 use core::ptr::{NonNull, null_mut};
+use core::sync::atomic::{AtomicU8, Ordering};
 use wdk_sys::NTSTATUS;
 use wsk::{Passive, Ref, sys};
 use wskclient_abi::{AcceptReply, Kind, Role, STATUS_PENDING, STATUS_SUCCESS, WsaError};
+
+/// A blocking accept that the worker has taken from the queue and that is not pending yet (contract: WSA-7).
+///
+/// It is noted under the queue's lock, and let go of under the socket's, where the accept becomes pending: who looks at the queue and
+/// this, and then at what is pending, does not miss it. It belongs to who has marked the listener as accepting.
+pub struct InHand(AtomicU8);
+
+const NOTHING: u8 = 0;
+const AN_ACCEPT: u8 = 1;
+const INTERRUPTED: u8 = 2;
+
+impl InHand {
+    /// Nothing is.
+    pub const fn nothing() -> Self {
+        Self(AtomicU8::new(NOTHING))
+    }
+
+    /// Whether nothing is.
+    pub fn is_nothing(&self) -> bool {
+        self.0.load(Ordering::Acquire) == NOTHING
+    }
+
+    /// Interrupts the accept, if there is one: it does not go out.
+    pub fn interrupt(&self) -> bool {
+        self.0.compare_exchange(AN_ACCEPT, INTERRUPTED, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    fn take(&self, kind: Kind) {
+        if blocks(kind) {
+            self.0.store(AN_ACCEPT, Ordering::Release);
+        }
+    }
+
+    /// # Errors
+    /// `WSAEINTR`: it was interrupted.
+    fn let_go(&self) -> Result<(), WsaError> {
+        if self.0.swap(NOTHING, Ordering::AcqRel) == INTERRUPTED { Err(WsaError::Interrupted) } else { Ok(()) }
+    }
+}
 
 /// An accept whose input is valid, on a socket that the caller is inside of. Of another kind, `Events`, it is a request that waits for a
 /// connection, and leaves it for the next accept.
@@ -72,7 +113,9 @@ pub fn issue_waiting(socket: &Ref<Socket>, _: Passive) {
     if !free {
         return;
     }
-    if let Some(Parked { irp, owner: Owner::Socket(entry), kind, since }) = socket.accepts.pop() {
+    if let Some(Parked { irp, owner: Owner::Socket(entry), kind, since }) =
+        socket.accepts.pop_noting(|kind| socket.in_hand.take(kind))
+    {
         return issue(&entry, irp, kind, since);
     }
     socket.with_state(|state| state.accepting = false);
@@ -92,7 +135,7 @@ fn issue(listener: &Socket, mut irp: Irp, kind: Kind, since: u64) {
         Ok(reserved) => reserved,
         Err(status) => return end(listener, irp, kind, ended_by_teardown(status), 0),
     };
-    let (operation, wsk) = match listener.begin_taken(kind, &irp, since, |_| Ok(())) {
+    let (operation, wsk) = match listener.begin_taken(kind, &irp, since, |_| listener.in_hand.let_go()) {
         Ok(begun) => begun,
         Err(status) => {
             reserved.discard();
@@ -140,6 +183,8 @@ const fn at(reply: *mut u8, offset: usize) -> Option<NonNull<sys::SockAddr>> {
 
 /// Completes an accept that does not go out, or not again.
 fn end(listener: &Socket, irp: Irp, kind: Kind, status: NTSTATUS, information: usize) {
+    // It ends here, interrupted or not.
+    let _was_interrupted = listener.in_hand.let_go();
     listener.with_state(|state| {
         state.accepting = false;
         if kind == Kind::Events {

@@ -113,6 +113,12 @@ impl IrpQueue {
         self.irps.lock().is_empty()
     }
 
+    /// Whether nothing waits and `look`, under the queue's lock, finds nothing either.
+    pub fn is_empty_and(&self, look: impl FnOnce() -> bool) -> bool {
+        let list = self.irps.lock();
+        list.is_empty() && look()
+    }
+
     /// How many wait. Linear.
     pub fn count(&self) -> usize {
         let list = self.irps.lock();
@@ -178,12 +184,17 @@ impl IrpQueue {
 
     /// Takes the oldest IRP out that nobody is cancelling.
     pub fn pop(&self) -> Option<Parked> {
-        self.take_where(|_| true)
+        self.take_where(|_| true, |_| ())
+    }
+
+    /// As [`pop`](Self::pop); `note` is told of its kind under the queue's lock, so that who looks in both places finds it in one.
+    pub fn pop_noting(&self, note: impl FnOnce(Kind)) -> Option<Parked> {
+        self.take_where(|_| true, note)
     }
 
     /// Takes the oldest IRP out that is wanted and nobody is cancelling.
     pub fn pop_where(&self, wanted: impl Fn(&Irp) -> bool) -> Option<Parked> {
-        self.take_where(wanted)
+        self.take_where(wanted, |_| ())
     }
 
     /// Takes every IRP out that came through a handle and nobody is cancelling, and then ends each, with no lock held. Linear.
@@ -208,16 +219,17 @@ impl IrpQueue {
         }
     }
 
-    fn take_where(&self, wanted: impl Fn(&Irp) -> bool) -> Option<Parked> {
+    fn take_where(&self, wanted: impl Fn(&Irp) -> bool, note: impl FnOnce(Kind)) -> Option<Parked> {
         let mut list = self.irps.lock();
         let mut next = list.first();
         while let Some(links) = next {
             if Self::claims(links, &wanted) {
                 // SAFETY: in this list.
                 unsafe { list.remove(links) };
-                drop(list);
                 // SAFETY: the routine is out and will not be called: the IRP is ours alone.
-                return Some(unsafe { Parked::from_context(irp_of(links)) });
+                let parked = unsafe { Parked::from_context(irp_of(links)) };
+                note(parked.kind);
+                return Some(parked);
             }
             // SAFETY: in this list.
             next = unsafe { Links::after(links) };

@@ -16,6 +16,7 @@ pub use self::closing::Ending;
 use self::closing::Step;
 use self::linger::Lingering;
 use self::pending::Records;
+use crate::accept::InHand;
 use crate::client::Client;
 use crate::datagram::Peer;
 use crate::events::{CALLBACKS, Happened};
@@ -100,6 +101,8 @@ pub struct Socket {
     state: SpinLock<SocketState>,
     /// Accepts that wait for the one that is out.
     pub accepts: IrpQueue,
+    /// The one that the worker is handing out.
+    pub in_hand: InHand,
     /// That its close lasts has been noted.
     pub long_close: AtomicBool,
     /// A request that waits for events.
@@ -194,6 +197,7 @@ impl Socket {
                 close_claim: Claim::new(),
                 state: SpinLock::new(state),
                 accepts: IrpQueue::new(),
+                in_hand: InHand::nothing(),
                 long_close: AtomicBool::new(false),
                 events: IrpQueue::new(),
                 arrival: UnsafeCell::new(AcceptReply::new_zeroed()),

@@ -217,8 +217,9 @@ impl Socket {
 
     /// Whether a call is out, or waits, that blocks a client which knows no overlapped I/O.
     pub fn has_blocking_calls(&self) -> bool {
-        let any = self.state.lock().records.pending().any(|operation| blocks(operation.kind()));
-        any || !self.accepts.is_empty()
+        // In the order in which an accept goes from one place to the next.
+        !self.accepts.is_empty_and(|| self.in_hand.is_nothing())
+            || self.state.lock().records.pending().any(|operation| blocks(operation.kind()))
     }
 
     /// Cancels the blocking calls of a client that knows no overlapped I/O; how many.
@@ -228,6 +229,7 @@ impl Socket {
             parked.complete(WsaError::Interrupted.status(), 0);
             count = count.wrapping_add(1);
         }
+        count = count.wrapping_add(u32::from(self.in_hand.interrupt()));
         count.wrapping_add(self.cancel_pending(Why::Interrupted, |operation| blocks(operation.kind())))
     }
 

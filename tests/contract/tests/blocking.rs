@@ -9,7 +9,7 @@ use contract::{
     traffic::{Connection, accepted, connected, listening, stuck_connect, stuck_send},
 };
 use std::thread;
-use wskctl::{Client, Operation, Reply, Wanted, device::Completion};
+use wskctl::{Client, Operation, Reply, Wanted, device::Completion, peer::Peer};
 
 const V1_1: WinsockVersion = WinsockVersion::new(1, 1);
 const V2_2: WinsockVersion = WinsockVersion::new(2, 2);
@@ -124,6 +124,33 @@ fn a_connect_that_is_out_can_be_interrupted() {
     socket.close().unwrap();
     client.cleanup(APPLICATION).unwrap();
     deregistered(&client);
+}
+
+/// contract: WSA-7
+#[test]
+fn an_accept_whose_turn_comes_is_a_blocking_call_all_the_while() {
+    for round in 0..60 {
+        let lab = Lab::storm(round);
+        let client = lab.client();
+        start(&client, V1_1);
+        let (listener, address) = listening(&client, APPLICATION);
+        let (first, next) = (listener.begin_accept(), listener.begin_accept());
+        let _peer = thread::scope(|scope| {
+            let caller = scope.spawn(|| Peer::connect(address).unwrap());
+            while !first.is_complete() {
+                fails(client.cleanup(APPLICATION), WsaError::InProgress);
+            }
+            // The worker is handing the next one out, or has.
+            for _ in 0..8 {
+                fails(client.cleanup(APPLICATION), WsaError::InProgress);
+            }
+            client.cancel_blocking().unwrap();
+            caller.join().unwrap()
+        });
+        interrupted(next);
+        client.cleanup(APPLICATION).unwrap();
+        deregistered(&client);
+    }
 }
 
 /// contract: WSA-7
