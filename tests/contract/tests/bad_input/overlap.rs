@@ -17,10 +17,12 @@ fn a_request_whose_buffers_overlap_is_answered_as_any_other() {
                 memory[..shared].copy_from_slice(&input[..shared]);
             }
             let mut request = victim.client.handle().submit(ioctl as u32, &input, memory);
-            if request.wait(GLANCE).is_none() {
+            let at_once = request.wait(GLANCE);
+            let completion = at_once.or_else(|| {
                 request.cancel();
-            }
-            let completion = request.wait(PATIENCE).expect("it ends");
+                request.wait(PATIENCE)
+            });
+            let completion = completion.expect("it ends");
             (completion.status, completion.information)
         });
         assert_eq!(overlapping, apart, "{ioctl:?}");
