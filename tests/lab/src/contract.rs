@@ -48,6 +48,7 @@ fn run_tagged(workspace: &Workspace, proofs: &Proofs) -> Result<Results> {
     let mut results = bench.host(&[])?;
     results.add(bench.lab(&[], SEED)?);
     results.add(bench.wine()?);
+    results.add(bench.portable()?);
     Ok(results)
 }
 
