@@ -88,13 +88,13 @@ impl Storage {
         // SAFETY: every byte is initialised (`empty`), and every pattern of bytes is valid for each member.
         match unsafe { self.any.family } {
             sys::AF_INET => {
-                // SAFETY: as above.
+                // SAFETY: every byte is initialised (`empty`), and every pattern of bytes is valid for each member.
                 let address = unsafe { self.v4 };
                 let port = u16::from_be_bytes(address.port);
                 Some(SocketAddrV4::new(address.address.into(), port).into())
             }
             sys::AF_INET6 => {
-                // SAFETY: as above.
+                // SAFETY: every byte is initialised (`empty`), and every pattern of bytes is valid for each member.
                 let address = unsafe { self.v6 };
                 let (ip, port) = (Ipv6Addr::from(address.address), u16::from_be_bytes(address.port));
                 Some(SocketAddrV6::new(ip, port, u32::from_be(address.flow_info), address.scope_id).into())

@@ -444,24 +444,24 @@ mod tests {
         let none = (null_mut(), 0);
         // SAFETY: a function that is not there uses none of its arguments; here, and below.
         let mut answers = vec![unsafe { socket.bind(Category::Connection, address, irp) }];
-        // SAFETY: as above.
+        // SAFETY: the function is not there, and uses none of its arguments.
         answers.push(unsafe { socket.connect(address, irp) });
-        // SAFETY: as above.
+        // SAFETY: the function is not there, and uses none of its arguments.
         answers.push(unsafe { socket.send(buffer, 0, irp) });
-        // SAFETY: as above.
+        // SAFETY: the function is not there, and uses none of its arguments.
         answers.push(unsafe { socket.receive(buffer, 0, irp) });
-        // SAFETY: as above.
+        // SAFETY: the function is not there, and uses none of its arguments.
         answers.push(unsafe { socket.disconnect(0, irp) });
-        // SAFETY: as above.
+        // SAFETY: the function is not there, and uses none of its arguments.
         answers.push(unsafe { socket.local_address(Category::Connection, address, irp) });
-        // SAFETY: as above.
+        // SAFETY: the function is not there, and uses none of its arguments.
         answers.push(unsafe { socket.remote_address(address, irp) });
-        // SAFETY: as above.
+        // SAFETY: the function is not there, and uses none of its arguments.
         answers.push(unsafe { socket.control(sys::CONTROL_GET_OPTION, (0, 0), none, none, irp) });
-        // SAFETY: as above.
+        // SAFETY: the function is not there, and uses none of its arguments.
         answers.push(unsafe { socket.close(irp) });
         assert_eq!(answers, [NOT_IMPLEMENTED; 9]);
-        // SAFETY: as above.
+        // SAFETY: the function is not there, and uses none of its arguments.
         assert_eq!(unsafe { socket.enable_events(sys::EVENT_RECEIVE) }, Err(NOT_IMPLEMENTED));
     }
 }

@@ -39,7 +39,7 @@ struct Shared {
 
 // SAFETY: `thread` is touched by one party at a time (invariant); the rest is made for several.
 unsafe impl Send for Shared {}
-// SAFETY: as above.
+// SAFETY: `thread` is touched by one party at a time (invariant); the rest is made for several.
 unsafe impl Sync for Shared {}
 
 impl Shared {
@@ -119,7 +119,7 @@ impl Client {
         })?;
         // SAFETY: in pool, where it stays; nobody else has it.
         unsafe { shared.idle.initialize(EventKind::Stays) };
-        // SAFETY: as above.
+        // SAFETY: in pool, where it stays; nobody else has it.
         unsafe { shared.worker.initialize() };
         // SAFETY: nobody else has it; `deregister` comes below, or from who has the client.
         unsafe { shared.registration().register(passive) }.map_err(Error::of_status)?;

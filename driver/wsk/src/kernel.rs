@@ -214,7 +214,7 @@ pub(crate) struct Event(UnsafeCell<MaybeUninit<EventObject>>);
 
 // SAFETY: a dispatcher object is made for any thread.
 unsafe impl Send for Event {}
-// SAFETY: as above.
+// SAFETY: a dispatcher object is made for any thread.
 unsafe impl Sync for Event {}
 
 impl Event {

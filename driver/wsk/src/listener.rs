@@ -99,7 +99,7 @@ impl Listener {
             // socket's state stays until it is closed.
             unsafe { wsk.accept(callbacks, local, remote, irp) }
         };
-        // SAFETY: as above.
+        // SAFETY: `call` makes that one call, with these arguments, which stay until its IRP completes.
         unsafe { inside.start(arguments, call) }.map_err(|not_made| {
             listener.end_accept();
             not_made.error

@@ -116,7 +116,7 @@ struct Record {
 
 // SAFETY: by the type's invariants one party at a time touches the cells, in an order that the claim and the meeting make.
 unsafe impl Send for Record {}
-// SAFETY: as above.
+// SAFETY: by the type's invariants one party at a time touches the cells, in an order that the claim and the meeting make.
 unsafe impl Sync for Record {}
 
 impl Record {

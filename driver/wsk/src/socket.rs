@@ -47,7 +47,7 @@ pub struct SocketState {
 
 // SAFETY: by the type's invariants one party at a time writes the cells, in an order that the gate makes.
 unsafe impl Send for SocketState {}
-// SAFETY: as above.
+// SAFETY: by the type's invariants one party at a time writes the cells, in an order that the gate makes.
 unsafe impl Sync for SocketState {}
 
 /// The callbacks of sockets that have somebody to tell.
@@ -269,7 +269,7 @@ impl Drop for Handle {
         if unsafe { *self.0.wsk.get() }.is_none() {
             return self.0.given_back();
         }
-        // SAFETY: as above.
+        // SAFETY: the one close (invariant).
         if let Some(hold) = unsafe { &*self.0.hold.get() } {
             let socket = self.0.clone().into_raw();
             // SAFETY: a field of the socket.
@@ -298,7 +298,7 @@ pub trait Socket: Owner {
             // SAFETY: inside the gate; an address of the socket's family, in the arguments.
             unsafe { wsk.bind(category, first_address(arguments), irp) }
         };
-        // SAFETY: as above.
+        // SAFETY: `call` makes that one call, with these arguments, which stay until its IRP completes.
         unsafe { inside.start(arguments, call) }.map_err(Error::from)
     }
 
@@ -314,7 +314,7 @@ pub trait Socket: Owner {
             // SAFETY: inside the gate; room for any address, in the arguments.
             unsafe { wsk.local_address(category, first_address(arguments), irp) }
         };
-        // SAFETY: as above.
+        // SAFETY: `call` makes that one call, with these arguments, which stay until its IRP completes.
         unsafe { inside.start(Arguments::new(), call) }.map_err(Error::from)
     }
 
@@ -398,7 +398,7 @@ fn control<T: Outcome>(
         // SAFETY: inside the gate; the value is in the arguments.
         unsafe { wsk.control(kind, (option.level, option.name), input, output, irp) }
     };
-    // SAFETY: as above.
+    // SAFETY: `call` makes that one call, with these arguments, which stay until its IRP completes.
     unsafe { inside.start(arguments, call) }.map_err(Error::from)
 }
 
@@ -448,7 +448,7 @@ pub(crate) fn open<T: Outcome>(
     let arguments = Arguments { made: Some(made), ended, ..Arguments::new() };
     // SAFETY: the hold keeps the capture; the socket's state stays until it is closed.
     let call = |_, irp| unsafe { provider.socket(family.number(), category, callbacks, irp) };
-    // SAFETY: as above.
+    // SAFETY: `call` makes that one call, with these arguments, which stay until its IRP completes.
     unsafe { operation::start(hold, arguments, call) }.map_err(Error::from)
 }
 

@@ -116,7 +116,7 @@ impl Stream {
         let arguments = socket::with_address(inside.socket(), peer)?;
         // SAFETY: inside the gate; an address of the socket's family, in the arguments.
         let call = |wsk: SocketRef, arguments, irp| unsafe { wsk.connect(socket::first_address(arguments), irp) };
-        // SAFETY: as above.
+        // SAFETY: `call` makes that one call, with these arguments, which stay until its IRP completes.
         unsafe { inside.start(arguments, call) }.map_err(Error::from)
     }
 
@@ -173,7 +173,7 @@ impl Stream {
         let inside = self.0.enter(call.into())?;
         // SAFETY: inside the gate.
         let call = |wsk: SocketRef, _, irp| unsafe { wsk.disconnect(flags, irp) };
-        // SAFETY: as above.
+        // SAFETY: `call` makes that one call, with these arguments, which stay until its IRP completes.
         unsafe { inside.start(Arguments::new(), call) }.map_err(Error::from)
     }
 
@@ -186,7 +186,7 @@ impl Stream {
         // SAFETY: inside the gate; room for any address, in the arguments.
         let call =
             |wsk: SocketRef, arguments, irp| unsafe { wsk.remote_address(socket::first_address(arguments), irp) };
-        // SAFETY: as above.
+        // SAFETY: `call` makes that one call, with these arguments, which stay until its IRP completes.
         unsafe { inside.start(Arguments::new(), call) }.map_err(Error::from)
     }
 

@@ -30,7 +30,7 @@ type Case = fn(&Network) -> Result<(), Failure>;
 unsafe fn chosen(registry_path: PCUNICODE_STRING) -> Option<Case> {
     // SAFETY: the caller's promise.
     let path = unsafe { &*registry_path };
-    // SAFETY: as above.
+    // SAFETY: the buffer of a valid path (the caller's promise) is as long as it says.
     let units = unsafe { slice::from_raw_parts(path.Buffer, usize::from(path.Length / 2)) };
     let name = units.rsplit(|&unit| unit == u16::from(b'\\')).next()?;
     let named = |text: &str| name.iter().copied().eq(text.bytes().map(u16::from));

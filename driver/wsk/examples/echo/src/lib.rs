@@ -69,7 +69,7 @@ unsafe extern "C" fn unload(_driver: *mut DRIVER_OBJECT) {
 unsafe fn port(registry_path: PCUNICODE_STRING) -> u16 {
     // SAFETY: the caller's promise.
     let path = unsafe { &*registry_path };
-    // SAFETY: as above.
+    // SAFETY: the buffer of a valid path (the caller's promise) is as long as it says.
     let units = unsafe { slice::from_raw_parts(path.Buffer, usize::from(path.Length / 2)) };
     let digits = units.iter().rev().map_while(|&unit| char::from_u32(unit.into())?.to_digit(10));
     let places = [1, 10, 100, 1000, 10000];
