@@ -13,7 +13,13 @@ use core::ptr::{NonNull, null_mut};
 use core::sync::atomic::{AtomicU8, Ordering};
 use wdk_sys::NTSTATUS;
 use wsk::{Passive, Ref, sys};
-use wskclient_abi::{AcceptReply, Kind, Role, STATUS_PENDING, STATUS_SUCCESS, WsaError};
+use wskclient_abi::{AcceptReply, Ioctl, Kind, Role, STATUS_PENDING, STATUS_SUCCESS, WsaError};
+
+/// Whether a request that waits among the accepts is one: it may also wait for a connection, which blocks nobody.
+pub fn is_blocking(irp: &Irp) -> bool {
+    let (code, ..) = irp.device_control();
+    Ioctl::from_code(code).is_some_and(|ioctl| blocks(ioctl.kind()))
+}
 
 /// A blocking accept that the worker has taken from the queue and that is not pending yet (contract: WSA-7).
 ///

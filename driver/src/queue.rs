@@ -113,10 +113,20 @@ impl IrpQueue {
         self.irps.lock().is_empty()
     }
 
-    /// Whether nothing waits and `look`, under the queue's lock, finds nothing either.
-    pub fn is_empty_and(&self, look: impl FnOnce() -> bool) -> bool {
+    /// Whether nothing waits that is wanted and `look`, under the queue's lock, finds nothing either. What is being cancelled at this
+    /// moment may still be seen.
+    pub fn has_none_and(&self, wanted: impl Fn(&Irp) -> bool, look: impl FnOnce() -> bool) -> bool {
         let list = self.irps.lock();
-        list.is_empty() && look()
+        let mut next = list.first();
+        while let Some(links) = next {
+            // SAFETY: in the list, so alive and at our location; the value is only looked at, and forgotten.
+            if wanted(&ManuallyDrop::new(unsafe { Irp::from_raw(irp_of(links)) })) {
+                return false;
+            }
+            // SAFETY: in this list.
+            next = unsafe { Links::after(links) };
+        }
+        look()
     }
 
     /// How many wait. Linear.

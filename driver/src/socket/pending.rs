@@ -5,6 +5,7 @@
 //! pending on it.
 
 use super::Socket;
+use crate::accept::is_blocking;
 use crate::cancel::{Why, blocks};
 use crate::client::Opener;
 use crate::clock;
@@ -207,6 +208,11 @@ impl Socket {
         }
     }
 
+    /// Ends the waiting of closes that came through a handle. What they wait for goes on: it is not the handle's (contract: WSP-6).
+    pub fn cancel_closes_of(&self, opener: Opener) {
+        self.closes.drain_of(opener, |parked| parked.complete(WsaError::OperationAborted.status(), 0));
+    }
+
     /// Cancels the requests that came through a handle: those that wait here, and those that are out at WSK.
     pub fn cancel_requests_of(&self, opener: Opener) {
         for queue in [&self.accepts, &self.events] {
@@ -218,14 +224,14 @@ impl Socket {
     /// Whether a call is out, or waits, that blocks a client which knows no overlapped I/O.
     pub fn has_blocking_calls(&self) -> bool {
         // In the order in which an accept goes from one place to the next.
-        !self.accepts.is_empty_and(|| self.in_hand.is_nothing())
+        !self.accepts.has_none_and(is_blocking, || self.in_hand.is_nothing())
             || self.state.lock().records.pending().any(|operation| blocks(operation.kind()))
     }
 
     /// Cancels the blocking calls of a client that knows no overlapped I/O; how many.
     pub fn cancel_blocking_calls(&self) -> u32 {
         let mut count = 0_u32;
-        while let Some(parked) = self.accepts.pop() {
+        while let Some(parked) = self.accepts.pop_where(is_blocking) {
             parked.complete(WsaError::Interrupted.status(), 0);
             count = count.wrapping_add(1);
         }

@@ -3,7 +3,7 @@
 
 use contract::{
     APPLICATION, DNS, Lab, NUMERIC, PATIENCE, TRANSPORT,
-    abi::{Kind, WinsockVersion, WsaError},
+    abi::{Events, Kind, WinsockVersion, WsaError},
     check::{cancelled, deregistered, fails, pending, references},
     eventually, started,
     traffic::{Connection, accepted, connected, listening, stuck_connect, stuck_send},
@@ -188,6 +188,25 @@ fn what_does_not_block_the_application_does_not_stop_its_cleanup() {
     of_transport.peer.send(b"alive").unwrap();
     assert_eq!(receive.wait(PATIENCE).unwrap(), b"alive");
     client.cleanup(TRANSPORT).unwrap();
+    deregistered(&client);
+}
+
+/// contract: WSA-7
+#[test]
+fn who_waits_for_a_connection_behind_a_blocking_accept_is_not_interrupted_with_it() {
+    let lab = Lab::start();
+    let client = lab.client();
+    start(&client, V1_1);
+    let (listener, address) = listening(&client, APPLICATION);
+    let accept = listener.begin_accept();
+    let mut event = listener.begin_events(Events::ACCEPT);
+    client.cancel_blocking().unwrap();
+    interrupted(accept);
+    fails(client.cancel_blocking(), WsaError::Invalid);
+    assert!(!event.is_complete(), "it does not block the application");
+    let _peer = Peer::connect(address).unwrap();
+    assert_eq!(event.wait(PATIENCE).unwrap().events, Events::ACCEPT);
+    client.cleanup(APPLICATION).unwrap();
     deregistered(&client);
 }
 

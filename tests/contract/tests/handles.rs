@@ -3,6 +3,7 @@
 
 use contract::{
     APPLICATION, DNS, Lab, PATIENCE, VERSION,
+    abi::Linger,
     check::{cancelled, deregistered, nothing_held, pending},
     eventually, started,
     traffic::{connected, listening},
@@ -100,6 +101,38 @@ fn an_accept_whose_turn_comes_while_its_handle_closes_ends_and_the_listener_live
         right.cleanup(APPLICATION).unwrap();
         nothing_held(&right);
     }
+}
+
+/// contract: WSP-8, X-4
+#[test]
+fn a_close_that_lingers_stops_waiting_when_its_handle_closes_and_goes_on() {
+    let lab = Lab::start();
+    let process = lab.process();
+    let (left, right) = (process.open(), process.open());
+    started(&right, APPLICATION);
+    let lingering = || {
+        let connection = connected(&right, APPLICATION);
+        connection.socket.set_linger(Linger { l_onoff: 1, l_linger: 600 }).unwrap();
+        connection.socket.send(b"last words".to_vec()).unwrap();
+        connection
+    };
+    let (mut theirs, mut mine) = (lingering(), lingering());
+    let of_left = through(&left, &theirs.socket).begin_close();
+    let mut of_right = mine.socket.begin_close();
+    assert!(!of_left.is_complete() && !of_right.is_complete(), "their peers have not closed");
+    left.close();
+    cancelled(of_left);
+    assert!(!of_right.is_complete(), "another handle's close waits on");
+    assert_eq!(right.ledger().unwrap().sockets.lingering, 2, "only the waiting has ended");
+    for connection in [&mut theirs, &mut mine] {
+        assert_eq!(connection.peer.receive(10).unwrap(), b"last words");
+    }
+    drop((theirs.peer, mine.peer));
+    of_right.wait(PATIENCE).unwrap();
+    eventually("the other is over too", || right.ledger().unwrap().driver_sockets == 0);
+    assert_eq!(right.ledger().unwrap().lingers_cut, 0);
+    right.cleanup(APPLICATION).unwrap();
+    deregistered(&right);
 }
 
 /// contract: WSP-8, WSA-2
