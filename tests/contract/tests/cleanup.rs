@@ -133,13 +133,24 @@ fn sockets_without_requests_are_reset_by_the_last_cleanup_too() {
 /// contract: WSA-5
 #[test]
 fn the_last_cleanup_ends_the_requests_of_every_thread() {
+    every_thread(APPLICATION);
+}
+
+/// contract: WSP-4
+#[test]
+fn the_last_cleanup_of_transport_ends_the_requests_of_every_thread() {
+    every_thread(TRANSPORT);
+}
+
+fn every_thread(provider: Provider) {
     let lab = Lab::start();
-    let client = lab.started();
+    let client = lab.client();
+    started(&client, provider);
     let peers = Listener::start().unwrap();
     thread::scope(|scope| {
         let waiters: Vec<_> = (0..6)
             .map(|_| {
-                let Connection { socket, peer } = connected_to(&client, APPLICATION, &peers);
+                let Connection { socket, peer } = connected_to(&client, provider, &peers);
                 scope.spawn(move || {
                     let _held_open = peer;
                     let mut receive = socket.begin_receive(16);
@@ -150,7 +161,7 @@ fn the_last_cleanup_ends_the_requests_of_every_thread() {
             .collect();
         contract::eventually("every thread has a receive pending", || pending(&client) == 6);
         let cleaner = client.clone();
-        scope.spawn(move || cleaner.cleanup(APPLICATION)).join().unwrap().unwrap();
+        scope.spawn(move || cleaner.cleanup(provider)).join().unwrap().unwrap();
         for waiter in waiters {
             assert_eq!(waiter.join().unwrap(), (STATUS_CANCELLED, 0));
         }
@@ -275,6 +286,25 @@ fn data_that_arrived_before_the_last_cleanup_is_not_lost() {
     contract::eventually("the receive has the data", || receive.is_complete());
     client.cleanup(APPLICATION).unwrap();
     assert_eq!(receive.wait(PATIENCE).unwrap(), b"in time");
+    deregistered(&client);
+}
+
+/// contract: CARD-3
+#[test]
+#[cfg_attr(windows, ignore = "stock Wine's WSK does not wait for a full buffer")]
+fn a_receive_that_waits_for_all_keeps_what_it_has_at_the_last_cleanup() {
+    let lab = Lab::start();
+    let client = lab.started();
+    let mut connection = connected(&client, APPLICATION);
+    let mut receive = connection.socket.begin_receive_all(8);
+    connection.peer.send(b"part").unwrap();
+    thread::sleep(GLANCE);
+    assert!(!receive.is_complete());
+    client.cleanup(APPLICATION).unwrap();
+    let completion = receive.completion(PATIENCE).unwrap();
+    assert_eq!((completion.status, &completion.buffer[..completion.information]), (0, &b"part"[..]));
+    let tally = client.ledger().unwrap().tally(Kind::Receive);
+    assert_eq!((tally.taken, tally.completed, tally.cancelled), (1, 1, 0));
     deregistered(&client);
 }
 

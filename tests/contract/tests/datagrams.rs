@@ -3,7 +3,10 @@
 
 use contract::{
     APPLICATION, GLANCE, Lab, PATIENCE, TRANSPORT,
-    abi::{AF_INET6, Address, Ioctl, MAX_DATAGRAM, Provider, ReceivedFrom, Role, SendTo, Shutdown, Transfer, WsaError},
+    abi::{
+        AF_INET6, Address, Ioctl, Kind, MAX_DATAGRAM, Provider, ReceivedFrom, Role, SendTo, Shutdown, Transfer,
+        WsaError,
+    },
     check::{cancelled, deregistered, fails, pending},
     raw, started,
     traffic::{any, connected, local},
@@ -12,7 +15,7 @@ use std::{
     net::{Ipv6Addr, UdpSocket},
     thread,
 };
-use wskctl::{Client, Error, Operation, Received, Socket};
+use wskctl::{Client, Error, Operation, Received, Socket, device::Completion};
 use zerocopy::IntoBytes;
 
 /// A kernel socket for datagrams, bound to a port of 127.0.0.1 that the stack chose.
@@ -201,15 +204,15 @@ fn requests_that_do_not_suit_a_datagram_socket_or_its_state_say_so() {
     fails(stream.socket.receive_from(1), WsaError::NotSupported);
 }
 
-/// contract: WSA-10, CARD-3
+/// contract: WSA-5, WSA-10, CARD-3
 #[test]
-fn the_last_cleanup_cancels_every_pending_receive_of_datagrams() {
+fn the_last_cleanup_cancels_the_datagrams_that_every_thread_sends_and_receives() {
     ends_with(APPLICATION);
 }
 
 /// contract: WSP-4
 #[test]
-fn the_last_cleanup_of_transport_cancels_every_pending_receive_of_datagrams() {
+fn the_last_cleanup_of_transport_cancels_the_datagrams_that_every_thread_sends_and_receives() {
     ends_with(TRANSPORT);
 }
 
@@ -218,13 +221,33 @@ fn ends_with(provider: Provider) {
     let client = lab.client();
     started(&client, provider);
     let (socket, here) = datagram_socket(&client, provider);
-    let from: Vec<_> = (0..4).map(|_| socket.begin_receive_from(16)).collect();
-    let plain: Vec<_> = (0..4).map(|_| socket.begin_receive(16)).collect();
-    assert_eq!(pending(&client), 8);
+    let (program, there) = program();
+    socket.connect(there).unwrap();
+    lab.machine().network().hold_datagrams(true);
+    let requests: Vec<Operation<Completion>> = thread::scope(|scope| {
+        let request = || {
+            [
+                socket.begin_send(b"held".to_vec()).untyped(),
+                socket.begin_send_to(b"held".to_vec(), there).untyped(),
+                socket.begin_receive(16).untyped(),
+                socket.begin_receive_from(16).untyped(),
+            ]
+        };
+        let threads = [scope.spawn(request), scope.spawn(request), scope.spawn(request)];
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(pending(&client), 12);
     client.cleanup(provider).unwrap();
-    from.into_iter().for_each(cancelled);
-    plain.into_iter().for_each(cancelled);
+    requests.into_iter().for_each(cancelled);
+    let ledger = client.ledger().unwrap();
+    for kind in [Kind::Send, Kind::SendTo, Kind::Receive, Kind::ReceiveFrom] {
+        let tally = ledger.tally(kind);
+        assert_eq!((tally.taken, tally.completed, tally.cancelled), (3, 3, 3), "{kind:?}");
+    }
     deregistered(&client);
+    lab.machine().network().hold_datagrams(false);
+    program.set_read_timeout(Some(GLANCE)).unwrap();
+    assert!(program.recv_from(&mut [0; 16]).is_err(), "what was cancelled is sent");
     let _free_again = UdpSocket::bind(port_of(here)).expect("the port is free at once");
 }
 

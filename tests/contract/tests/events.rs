@@ -228,6 +228,72 @@ fn nothing_is_told(provider: Provider) {
     deregistered(&client);
 }
 
+/// contract: WSA-13, WSA-9
+#[test]
+fn events_that_nobody_has_taken_go_with_the_last_cleanup_and_are_not_told_to_the_next() {
+    let lab = Lab::start();
+    let client = lab.client();
+    let mut settled = None;
+    for round in 0..5 {
+        started(&client, APPLICATION);
+        let (listener, address) = listening(&client, APPLICATION);
+        let event = listener.begin_events(Events::ACCEPT);
+        let mut unaccepted = Peer::connect(address).unwrap();
+        told(event);
+        let mut unread = connected(&client, APPLICATION);
+        let event = unread.socket.begin_events(Events::READ | Events::CLOSE);
+        unread.peer.send(b"unread").unwrap();
+        told(event);
+        client.cleanup(APPLICATION).unwrap();
+        for peer in [&mut unaccepted, &mut unread.peer] {
+            assert_eq!(peer.ending().unwrap(), Ending::Reset);
+        }
+        deregistered(&client);
+        // What the first round leaves is the client's table and its like.
+        let pool = lab.machine().pool_in_use();
+        if round > 0 {
+            assert_eq!(*settled.get_or_insert(pool), pool, "blocks and bytes of pool after round {round}");
+        }
+        started(&client, APPLICATION);
+        let (listener, _) = listening(&client, APPLICATION);
+        let (accept, idle) = (listener.begin_events(Events::ACCEPT), connected(&client, APPLICATION));
+        let read = idle.socket.begin_events(EVERY_OF_CONNECTION & !Events::CONNECT);
+        waits(&accept);
+        waits(&read);
+        client.cleanup(APPLICATION).unwrap();
+        cancelled(accept);
+        cancelled(read);
+    }
+}
+
+/// contract: WSP-7, WSA-15
+#[test]
+fn no_event_callback_runs_when_the_last_cleanup_has_completed_and_the_driver_can_be_unloaded() {
+    for (round, provider) in (0..40).zip([APPLICATION, TRANSPORT, Provider::San].into_iter().cycle()) {
+        let lab = Lab::storm(round);
+        let client = lab.client();
+        started(&client, provider);
+        let (socket, mut peer) = {
+            let connection = connected(&client, provider);
+            (connection.socket, connection.peer)
+        };
+        let mut event = socket.begin_events(Events::READ | Events::CLOSE);
+        let sender = thread::spawn(move || {
+            // The reset ends it.
+            while peer.send(b"data").is_ok() {}
+        });
+        let mut receive = socket.begin_receive(3);
+        assert!(receive.completion(PATIENCE).is_ok());
+        client.cleanup(provider).unwrap();
+        assert_eq!(lab.machine().network().live(), Vec::<String>::new());
+        assert!(event.completion(PATIENCE).is_ok());
+        client.close();
+        // The lab's end unloads the driver at once: a callback that still ran, or came, would be a violation.
+        drop(lab);
+        sender.join().unwrap();
+    }
+}
+
 /// contract: WSA-9, CARD-3
 #[test]
 fn events_that_race_with_the_last_cleanup_are_told_or_cancelled_and_never_both() {

@@ -3,10 +3,10 @@
 
 use contract::{
     APPLICATION, GLANCE, Lab, PATIENCE, VERSION,
-    abi::WsaError,
+    abi::{Role, WsaError},
     check::{deregistered, fails, references},
     started, startup,
-    traffic::{connected, listening, stuck_send},
+    traffic::{connected, listening, local, stuck_send},
 };
 use std::{cell::RefCell, rc::Rc};
 use wskctl::{
@@ -73,6 +73,36 @@ fn a_teardown_neither_sets_the_event_nor_runs_the_completion_routine() {
     assert!(aborted(receive.take().expect("it has ended")));
     assert!(aborted(send.take().expect("it has ended")));
     assert!(accept.take().expect("it has ended").is_err());
+    deregistered(&client);
+}
+
+/// contract: WSA-10
+#[test]
+fn a_teardown_is_silent_about_datagrams_and_sends_too() {
+    let lab = Lab::start();
+    let client = lab.started();
+    let to = local(9);
+    let datagrams = client.socket(APPLICATION, Role::Datagram).unwrap();
+    datagrams.bind(local(0)).unwrap();
+    let (left, right) = (connected(&client, APPLICATION), connected(&client, APPLICATION));
+    lab.machine().network().hold_datagrams(true);
+    let (on_receive, on_send) = (Event::new(), Event::new());
+    let mut receive = datagrams.begin_receive_from(8).signalling(&on_receive);
+    let mut send = datagrams.begin_send_to(b"held".to_vec(), to).signalling(&on_send);
+    let completions = Completions::new();
+    completions.add(datagrams.begin_receive_from(8), |_| panic!("a teardown ran the routine of a recvfrom"));
+    completions.add(datagrams.begin_send_to(b"held".to_vec(), to), |_| panic!("that of a sendto"));
+    completions.add(left.socket.begin_receive(8), |_| panic!("that of a recv"));
+    completions.add(stuck_send(&right.socket), |_| panic!("that of a send"));
+
+    client.cleanup(APPLICATION).unwrap();
+
+    while completions.pending() > 0 {
+        assert_eq!(completions.wait(PATIENCE), 0, "their ends came, and were told to nobody");
+    }
+    assert!(!on_receive.wait(GLANCE) && !on_send.wait(GLANCE), "a teardown set an event");
+    assert!(aborted(receive.take().expect("it has ended")));
+    assert!(aborted(send.take().expect("it has ended")));
     deregistered(&client);
 }
 

@@ -50,6 +50,24 @@ fn startups_wait_for_a_provider_that_is_not_ready_and_succeed_when_it_is() {
     deregistered(&client);
 }
 
+/// contract: X-3
+#[test]
+fn the_driver_loads_and_unloads_whether_or_not_there_is_a_provider() {
+    for state in [ProviderState::NotReady, ProviderState::Refused, ProviderState::Lost] {
+        let machine = ntlab::Machine::new(contract::options());
+        machine.network().set_provider(state);
+        let image = std::env::var_os("WSKCLIENT_SYS").expect("WSKCLIENT_SYS names the driver");
+        let driver = machine.load(image.as_ref()).expect("the driver can be loaded");
+        driver.start().expect("no boot waits for WSK");
+        let process = wskctl::device::lab::LabProcess::over(machine.process());
+        let client = Client::open(&process).unwrap();
+        assert_eq!(client.ledger().unwrap().registered, 0, "nobody has asked for WSK");
+        client.close();
+        let report = machine.finish();
+        assert!(report.is_clean(), "{state:?}: {report}");
+    }
+}
+
 /// contract
 #[test]
 fn a_startup_that_waits_for_the_provider_can_be_cancelled_and_holds_nobody_up() {

@@ -3,10 +3,10 @@
 
 use contract::{
     APPLICATION, Lab, PATIENCE, SAN, TRANSPORT, VERSION,
-    abi::{Cleanup, Guid, Ioctl, Role, WinsockVersion, WsaError},
+    abi::{Cleanup, Events, Guid, Ioctl, Role, WinsockVersion, WsaError},
     check::{cancelled, deregistered, fails, references},
     eventually, raw, started, startup,
-    traffic::{Connection, accepted, bound, connected, listening, stuck_send, unused_address},
+    traffic::{Connection, accepted, connected, listening, stuck_connect, stuck_send, unused_address},
 };
 use std::thread;
 use wskctl::{Client, Operation, device::Completion, peer::Ending};
@@ -279,15 +279,14 @@ fn accepts_and_connects_that_are_out_at_the_teardown_end_cancelled_and_no_later(
     started(&client, SAN);
     let (listener, address) = listening(&client, SAN);
     let accepts: Vec<_> = (0..5).map(|_| listener.begin_accept()).collect();
-    let socket = bound(&client, SAN);
-    let receive = {
-        let connection = connected(&client, SAN);
-        connection.socket.begin_receive(8)
-    };
+    let (socket, connect, _crowd) = stuck_connect(&client, SAN);
+    let told = [listener.begin_events(Events::ACCEPT), socket.begin_events(Events::CONNECT)];
     client.cleanup(SAN).unwrap();
     assert!(accepts.iter().all(Operation::is_complete), "nothing is out when the cleanup has completed");
+    assert!(connect.is_complete() && told.iter().all(Operation::is_complete));
     accepts.into_iter().for_each(cancelled);
-    drop(receive);
+    cancelled(connect);
+    told.into_iter().for_each(cancelled);
     fails(socket.connect(address), WsaError::NotInitialised);
     assert!(wskctl::peer::Peer::connect(address).is_err(), "the listener still listens");
     deregistered(&client);

@@ -123,6 +123,26 @@ fn a_version_that_can_not_be_served_is_refused_and_counts_nothing() {
 
 /// contract: WSA-3
 #[test]
+fn a_startup_whose_buffers_have_a_wrong_length_is_wsaefault_and_counts_nothing() {
+    let lab = Lab::start();
+    let client = lab.client();
+    started(&client, APPLICATION);
+    let (input, output) = raw::well_formed(Ioctl::Startup, SocketHandle(0));
+    let longer = [&input[..], &[0]].concat();
+    let wrong = [(&input[..0], output), (&input[1..], output), (&longer, output), (&input, 0), (&input, output - 1)];
+    for (input, output) in wrong {
+        let completion = raw::request(&client, Ioctl::Startup as u32, input, output);
+        let told = (WsaError::from_status(completion.status), completion.information);
+        assert_eq!(told, (Some(WsaError::Fault), 0), "{} bytes in, {output} out", input.len());
+        assert_eq!(references(&client, APPLICATION), 1);
+    }
+    assert_eq!(client.ledger().unwrap().tally(wskctl::abi::Kind::Startup).taken, 1);
+    client.cleanup(APPLICATION).unwrap();
+    deregistered(&client);
+}
+
+/// contract: WSA-3
+#[test]
 fn startup_describes_what_serves_the_provider() {
     let lab = Lab::start();
     let client = lab.client();

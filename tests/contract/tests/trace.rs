@@ -113,6 +113,39 @@ fn a_wait_of_more_than_a_second_is_told_with_operation_socket_and_age() {
     drop(send);
 }
 
+/// contract: X-2
+#[test]
+fn long_waits_of_a_startup_and_of_a_teardown_are_told_by_name() {
+    let lab = Lab::start();
+    let trace = lab.machine().trace();
+    let client = lab.client();
+    let told = |waiter: &str, provider: &str| {
+        called(&trace, "LongWait")
+            .into_iter()
+            .find(|wait| (text(wait, "Waiter"), text(wait, "Provider")) == (waiter, provider))
+    };
+    started(&client, TRANSPORT);
+    let connection = connected(&client, TRANSPORT);
+    let send = stuck_send(&connection.socket);
+    connection.socket.close_gracefully(Some(600_000)).unwrap();
+    let mut cleanup = client.begin_cleanup(TRANSPORT);
+    let mut startup = client.begin_startup(TRANSPORT, contract::VERSION, contract::abi::CATALOG[0].id);
+    eventually("both are told", || told("teardown", "transport").is_some() && told("startup", "transport").is_some());
+    let teardown = told("teardown", "transport").unwrap();
+    assert_eq!((text(&teardown, "Awaited"), text(&teardown, "Request")), ("sends", "Send"));
+    assert_eq!(number(&teardown, "Socket"), connection.socket.handle().0.into());
+    let waits = told("startup", "transport").unwrap();
+    assert_eq!((text(&waits, "Awaited"), text(&waits, "Request")), ("teardown", ""));
+    for wait in [teardown, waits] {
+        assert!(number(&wait, "Milliseconds") >= 1000 && number(&wait, "Process") != 0, "{wait:?}");
+    }
+    drop(connection.peer);
+    cleanup.wait(PATIENCE).unwrap();
+    startup.wait(PATIENCE).unwrap();
+    drop(send);
+    client.cleanup(TRANSPORT).unwrap();
+}
+
 /// contract: CARD-2
 #[test]
 fn refused_requests_are_told_and_not_more_than_a_hundred_a_second() {

@@ -107,6 +107,9 @@ impl Socket {
         let (Phase::Bound, Some(host)) = (inner.phase, &inner.host) else {
             return Outcome::Done(inner.phase.refusal(), 0);
         };
+        if provider.holds_datagrams.load(Ordering::SeqCst) {
+            return Outcome::Wait;
+        }
         let sent = loop {
             // SAFETY: the driver leaves the buffer alone until the IRP is completed.
             match unsafe { host.send_to(&buffer.segments, remote) } {

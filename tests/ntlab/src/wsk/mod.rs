@@ -38,7 +38,7 @@ mod transport;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -211,6 +211,11 @@ impl Network {
         self.within(|provider| provider.hold_look_ups(hold));
     }
 
+    /// While true, datagrams that the driver sends stay pending, as if what carries them were busy.
+    pub fn hold_datagrams(&self, hold: bool) {
+        self.within(|provider| provider.hold_datagrams(hold));
+    }
+
     /// Has look-ups that start from now on stay pending for so long before they are answered.
     pub fn set_look_up_delay(&self, delay: Duration) {
         self.provider().names.lock().set_delay(delay);
@@ -312,6 +317,8 @@ pub(crate) struct Provider {
     memory: Mutex<Option<memory::Net>>,
     /// The number of the IRP with which the provider is lost, or 0.
     lose_at: AtomicU64,
+    /// Datagrams that are sent stay pending.
+    holds_datagrams: AtomicBool,
     /// Lists of received data that the driver keeps, by the address that it has.
     lists: Mutex<indicate::Lists>,
     network: OnceLock<thread::Network>,
@@ -392,6 +399,15 @@ impl Provider {
             }
             self.fail_look_ups(status::FILE_FORCED_CLOSED);
             self.end_changes(None, status::FILE_FORCED_CLOSED);
+        }
+    }
+
+    /// Makes datagrams that are sent wait, or sends those that wait.
+    fn hold_datagrams(&self, hold: bool) {
+        self.holds_datagrams.store(hold, Ordering::SeqCst);
+        if !hold && let Some(network) = self.network.get() {
+            let sockets = self.sockets.lock().all();
+            sockets.iter().for_each(|socket| network.look_again(socket.number));
         }
     }
 

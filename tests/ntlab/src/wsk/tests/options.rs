@@ -418,6 +418,43 @@ fn a_fixed_remote_address_where_nobody_is_ends_a_receive_and_no_send() {
 }
 
 #[test]
+fn datagrams_that_are_held_are_sent_later_cancelled_or_end_with_their_socket() {
+    each_seed(|machine| {
+        run(machine, || {
+            let client = Client::new();
+            let program = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let mut to = Place::of(program.local_addr().unwrap());
+            let socket = client.socket(sys::FLAG_DATAGRAM_SOCKET);
+            assert_eq!(socket.bind("127.0.0.1:0"), status::SUCCESS);
+            let mut send = |bytes: &[u8]| {
+                let (io, memory) = (Io::new(), Memory::new(bytes));
+                let send = socket.datagram().send_to.unwrap();
+                // SAFETY: the arguments are those of WskSendTo.
+                let returned =
+                    unsafe { send(socket.object, memory.buffer(), 0, to.pointer(), 0, null_mut(), io.irp()) };
+                (returned, io, memory)
+            };
+            machine.network().hold_datagrams(true);
+            let (cancelled, sent) = (send(b"cancelled"), send(b"sent"));
+            assert!(cancelled.1.is_pending() && cancelled.1.cancel());
+            assert_eq!(settle(cancelled.0, cancelled.1), (status::CANCELLED, 0));
+            assert!(sent.1.is_pending());
+            machine.network().hold_datagrams(false);
+            until("the datagram is sent", || !sent.1.is_pending());
+            assert_eq!(settle(sent.0, sent.1), (status::SUCCESS, 4));
+            let mut seen = [0; 16];
+            let (length, _) = program.recv_from(&mut seen).unwrap();
+            assert_eq!(&seen[..length], b"sent");
+            machine.network().hold_datagrams(true);
+            let closed = send(b"closed");
+            socket.close();
+            assert_eq!(settle(closed.0, closed.1), (status::CANCELLED, 0));
+            client.end();
+        });
+    });
+}
+
+#[test]
 fn datagrams_wait_for_a_receive_that_can_be_cancelled() {
     each_seed(|machine| {
         run(machine, || {
