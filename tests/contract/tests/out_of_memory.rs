@@ -128,10 +128,8 @@ fn every_allocation_may_fail_and_nothing_is_left_half_done() {
         .map(|(number, run)| format!("allocation {number}: {:?}\n{}", run.wrong, run.report))
         .collect();
     assert!(failed.is_empty(), "{}\n{}", failed.join("\n"), contract::replay_command());
-    assert!(found.allocations > 5 && found.sites.len() > 3, "{:?}", found.sites);
+    // A device, a thread, a client, a handle, a table, sockets, requests, a look-up, a mapping, a graceful close: each from where it is made.
+    assert!(found.allocations > 30 && found.sites.len() > 12, "{:?}", found.sites);
     assert!(look_ups >= 2, "only {look_ups} look-ups failed");
-    for (site, n) in &found.sites {
-        println!("{n} {site}");
-    }
     println!("{} allocations, made in {} places", found.allocations, found.sites.len());
 }

@@ -88,10 +88,11 @@ fn a_startup_that_waits_for_the_provider_can_be_cancelled_and_holds_nobody_up() 
         kept.cancel();
         cancelled(kept);
     }
-    eventually("nobody waits, nobody is registered", || other.ledger().unwrap().registered == 0);
-    deregistered(&client);
+    eventually("nobody is registered for those who have given up", || other.ledger().unwrap().registered == 0);
     network.set_provider(ProviderState::Ready);
     assert_eq!(startup(&client, APPLICATION).reply().references, 1);
+    // The worker has seen by now that nobody waits any more.
+    deregistered(&client);
 }
 
 /// contract: X-3, WSP-8
