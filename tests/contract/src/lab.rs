@@ -63,8 +63,18 @@ impl Lab {
     /// As [`start`](Self::start).
     #[must_use]
     pub fn storm(round: u64) -> Self {
+        Self::delaying(100, round)
+    }
+
+    /// As [`storm`](Self::storm), where so many of a thousand calls are delayed: with few, who has the turn gets far while another is in
+    /// the middle of something.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn delaying(per_mille: u32, round: u64) -> Self {
         let seed = options().seed.wrapping_mul(1000).wrapping_add(round);
-        let chaos = ntlab::Chaos { delays: 100, ..options().chaos };
+        let chaos = ntlab::Chaos { delays: per_mille, ..options().chaos };
         Self::start_with(ntlab::Options { seed, chaos, ..options() })
     }
 

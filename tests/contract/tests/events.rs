@@ -3,7 +3,7 @@
 
 use contract::{
     APPLICATION, GLANCE, Lab, PATIENCE, TRANSPORT,
-    abi::{Events, EventsReply, Ioctl, Kind, Provider, Role, WsaError},
+    abi::{Events, EventsReply, Ioctl, Kind, Linger, Provider, Role, WsaError},
     check::{cancelled, deregistered, fails, nothing_held},
     eventually, raw, started,
     traffic::{any, bound, connected, listening, local, unused_address},
@@ -323,6 +323,35 @@ fn events_that_race_with_the_last_cleanup_are_told_or_cancelled_and_never_both()
     }
     let tally = client.ledger().unwrap().tally(Kind::Events);
     assert_eq!((tally.taken, tally.completed, tally.cancelled), (told + cancelled, 100, cancelled));
+}
+
+/// contract: WSA-9, SAN-5
+#[test]
+fn what_happens_once_a_close_has_begun_is_told_to_nobody() {
+    for (round, provider) in (0..).zip([APPLICATION, Provider::San, TRANSPORT, APPLICATION]) {
+        let lab = Lab::delaying(200, round);
+        let client = lab.client();
+        started(&client, provider);
+        for _ in 0..4 {
+            let mut connection = connected(&client, provider);
+            // The close is graceful and awaited: it sets a timer, beside the watchdog's, and ends who waits for events after that.
+            connection.socket.set_linger(Linger { l_onoff: 1, l_linger: 600 }).unwrap();
+            let event = connection.socket.begin_events(Events::READ);
+            let mut close = thread::scope(|scope| {
+                let close = scope.spawn(|| connection.socket.begin_close());
+                while lab.machine().timers() < 2 && !event.is_complete() {
+                    thread::yield_now();
+                }
+                connection.peer.send(b"late").unwrap();
+                close.join().unwrap()
+            });
+            cancelled(event);
+            drop(connection.peer);
+            close.wait(PATIENCE).unwrap();
+        }
+        client.cleanup(provider).unwrap();
+        deregistered(&client);
+    }
 }
 
 /// contract: CARD-2

@@ -73,6 +73,34 @@ fn requests_that_meet_the_close_of_their_handle_end_and_their_socket_lives_on() 
 
 /// contract: WSP-8, X-1
 #[test]
+fn a_request_that_its_handles_whole_close_comes_into_the_middle_of_ends() {
+    const HANDLES: u64 = 50;
+    for round in 0..ROUNDS / 2 {
+        let lab = Lab::delaying(15, round);
+        let process = lab.process();
+        let right = process.open();
+        started(&right, APPLICATION);
+        // An accept takes a while to be pending: it makes the socket that it is going to fill.
+        let listeners = [listening(&right, APPLICATION).0, listening(&right, APPLICATION).0];
+        for _ in 0..HANDLES {
+            let left = process.open();
+            let accepts = lab.machine().in_threads(1 + listeners.len(), |index| {
+                let Some(listener) = listeners.get(index) else {
+                    left.close();
+                    return None;
+                };
+                Some(through(&left, listener).begin_accept())
+            });
+            accepts.into_iter().flatten().for_each(ends);
+        }
+        assert_eq!(pending(&right), 0, "round {round}");
+        right.cleanup(APPLICATION).unwrap();
+        deregistered(&right);
+    }
+}
+
+/// contract: WSP-8, X-1
+#[test]
 fn an_accept_whose_turn_comes_while_its_handle_closes_ends_and_the_listener_lives_on() {
     for round in 0..3 * ROUNDS {
         let lab = Lab::storm(round);

@@ -287,6 +287,34 @@ fn a_look_up_that_completes_while_it_is_cancelled_and_torn_down_ends_once() {
     nothing_out(&lab);
 }
 
+/// contract: NSP-1, NSP-3
+#[test]
+fn a_look_up_that_is_being_made_when_the_last_cleanup_begins_does_not_hold_it_up() {
+    const ASKING: usize = 3;
+    for round in 0..8 {
+        let lab = Lab::delaying(30, round);
+        let client = lab.client();
+        for _ in 0..40 {
+            start(&client, DNS);
+            lab.machine().network().hold_look_ups(true);
+            let look_ups = lab.machine().in_threads(1 + ASKING, |index| {
+                if index < ASKING {
+                    return Some(client.begin_resolve(DNS, &node("localhost"), 4));
+                }
+                client.cleanup_namespace(DNS).expect("it ends, whatever arrives meanwhile");
+                None
+            });
+            for mut look_up in look_ups.into_iter().flatten() {
+                let error = look_up.wait(PATIENCE).expect_err("nobody answers");
+                let expected = [WsaError::NotInitialised, WsaError::OperationAborted];
+                assert!(expected.contains(&error.winsock().unwrap()), "round {round}: {error}");
+            }
+            lab.machine().network().hold_look_ups(false);
+        }
+        deregistered(&client);
+    }
+}
+
 /// contract: WSA-6, NSP-3
 #[test]
 fn when_the_wsk_provider_is_lost_look_ups_are_wsaenetdown_and_the_cleanup_works() {

@@ -195,6 +195,25 @@ fn a_close_that_races_with_a_connect_ends_it_and_the_peer_sees_a_reset_if_it_saw
     }
 }
 
+/// contract: WSA-2, WSP-5, X-2
+#[test]
+fn a_socket_that_is_being_made_when_the_last_cleanup_begins_does_not_hold_it_up() {
+    for (round, provider) in (0..ROUNDS).zip([APPLICATION, TRANSPORT, Provider::San].into_iter().cycle()) {
+        let lab = Lab::storm(round);
+        let client = lab.client();
+        started(&client, provider);
+        lab.machine().in_threads(2, |index| {
+            if index == 0 {
+                client.cleanup(provider).expect("it ends, whatever arrives meanwhile");
+            } else if let Err(error) = client.socket(provider, Role::Connection) {
+                let expected = [WsaError::NotInitialised, WsaError::OperationAborted];
+                assert!(expected.contains(&error.winsock().unwrap()), "round {round}: {error}");
+            }
+        });
+        deregistered(&client);
+    }
+}
+
 /// contract: WSA-11, WSP-5, CARD-3, WSA-13
 #[test]
 fn connections_that_arrive_during_the_teardown_are_taken_or_reset_and_nothing_stays() {

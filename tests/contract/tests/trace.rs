@@ -2,13 +2,14 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use contract::{
-    APPLICATION, Lab, PATIENCE, TRANSPORT,
+    APPLICATION, Lab, PATIENCE, TRANSPORT, VERSION,
     abi::{Provider, WsaError},
     check::{cancelled, fails},
     eventually, started,
     traffic::{connected, stuck_send},
 };
 use ntlab::etw::{Event, Session, Trace, Value};
+use ntlab::wsk::ProviderState;
 
 const NAME: &str = "WskClient";
 /// `TraceLogging`'s levels.
@@ -88,6 +89,34 @@ fn a_life_is_told_in_order_from_the_load_to_the_unload() {
     assert_eq!(lines.last().map(String::as_str), Some("DriverUnloaded"));
     assert!(trace.providers().is_empty(), "nothing stays registered");
     assert_eq!(trace.dropped(), 0);
+}
+
+/// contract: X-2, WSA-6
+#[test]
+fn a_start_that_fails_or_that_nobody_waits_for_any_more_goes_back_to_down() {
+    let lab = Lab::start();
+    let (trace, network) = (lab.machine().trace(), lab.machine().network());
+    let client = lab.client();
+    let lines = || trace.take().iter().filter_map(told).collect::<Vec<_>>();
+    let name = APPLICATION.name();
+    let back = [format!("{name} Down Starting 0"), format!("{name} Starting Down 0")];
+    assert_eq!(lines(), ["DriverLoaded"]);
+    for _ in 0..2 {
+        network.set_provider(ProviderState::Refused);
+        fails(client.startup(APPLICATION, VERSION, 0), WsaError::SystemNotReady);
+        assert_eq!(lines(), back);
+        network.set_provider(ProviderState::NotReady);
+        let startup = client.begin_startup(APPLICATION, VERSION, 0);
+        let lines_are = |count| trace.events().iter().filter_map(told).count() == count;
+        eventually("it has begun", || lines_are(1));
+        startup.cancel();
+        cancelled(startup);
+        eventually("it has ended", || lines_are(2));
+        assert_eq!(lines(), back);
+    }
+    network.set_provider(ProviderState::Ready);
+    started(&client, APPLICATION);
+    assert_eq!(lines(), [back[0].clone(), format!("{name} Starting Up 1")]);
 }
 
 /// contract: X-2

@@ -52,6 +52,14 @@ pub struct RawIoctl {
     pub output_length: u32,
 }
 
+impl RawIoctl {
+    /// One whose lengths are those of its buffers.
+    fn of(code: u32, input: &[u8], output: Vec<u8>) -> Self {
+        let (input_length, output_length) = (length(input), length(&output));
+        Self { code, input: Some(input.to_vec()), input_length, output: Some(output), output_length }
+    }
+}
+
 /// What a process asks a device for.
 enum Asked {
     Control(RawIoctl),
@@ -160,32 +168,32 @@ impl Handle {
     /// An overlapped `DeviceIoControl`. `output` is the output buffer; for the direct methods, the memory that the MDL
     /// describes (for `METHOD_IN_DIRECT` what it holds is the data to send). Returns when the dispatch routine has.
     pub fn ioctl(&self, code: u32, input: &[u8], output: Vec<u8>) -> Request {
-        let (input_length, output_length) = (length(input), length(&output));
-        self.ioctl_raw(RawIoctl {
-            code,
-            input: Some(input.to_vec()),
-            input_length,
-            output: Some(output),
-            output_length,
-        })
+        self.ioctl_raw(RawIoctl::of(code, input, output))
     }
 
     /// As [`Handle::ioctl`], with lengths and null buffers as given.
     pub fn ioctl_raw(&self, raw: RawIoctl) -> Request {
-        self.ask(Asked::Control(raw))
+        self.ask(Asked::Control(raw), None)
+    }
+
+    /// As [`Handle::ioctl`], of a request that another thread of the process cancels (`CancelIoEx`) before the driver gets it: its
+    /// `Cancel` is set, and there was no cancel routine to call.
+    pub fn ioctl_cancelled(&self, code: u32, input: &[u8], output: Vec<u8>) -> Request {
+        self.ask(Asked::Control(RawIoctl::of(code, input, output)), Some(Fate::CancelledBefore))
     }
 
     /// An overlapped `ReadFile` of `length` bytes at `offset`, in the way that the device's flags ask for.
     pub fn read(&self, length: u32, offset: i64) -> Request {
-        self.ask(Asked::Read { length, offset })
+        self.ask(Asked::Read { length, offset }, None)
     }
 
     /// An overlapped `WriteFile` of `data` at `offset`, in the way that the device's flags ask for.
     pub fn write(&self, data: &[u8], offset: i64) -> Request {
-        self.ask(Asked::Write { data: data.to_vec(), offset })
+        self.ask(Asked::Write { data: data.to_vec(), offset }, None)
     }
 
-    fn ask(&self, asked: Asked) -> Request {
+    /// What befalls the request is the seed's choice, unless it is given.
+    fn ask(&self, asked: Asked, fate: Option<Fate>) -> Request {
         let shared = Arc::new(Shared {
             irp: Mutex::new(None),
             file: Arc::clone(self.file()),
@@ -203,7 +211,7 @@ impl Handle {
             // What was broken is in the machine's report; the request never ends.
             let _ = self.machine().run(|| {
                 let machine = machine::current();
-                let fate = machine.fate();
+                let fate = fate.unwrap_or_else(|| machine.fate());
                 self.send(&shared, asked, fate)?;
                 drop(active);
                 machine.strike_after(fate, &shared, self.process())

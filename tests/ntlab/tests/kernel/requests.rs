@@ -133,6 +133,17 @@ fn a_pending_request_is_cancelled_once() {
 }
 
 #[test]
+fn a_request_that_is_cancelled_before_the_driver_gets_it_comes_with_cancel_set_and_calls_no_routine() {
+    let bench = Bench::new();
+    let request = bench.handle.ioctl_cancelled(PEND, &[], Vec::new());
+    assert_eq!(request.wait(SECOND).expect("the driver has looked").status, NtStatus::CANCELLED);
+    assert_eq!(Bench::order(), "");
+    let done = bench.handle.ioctl_cancelled(BUFFERED, &[1], vec![0; 1]);
+    assert_eq!(done.take(), success(1, &[2]), "a driver may do it all the same");
+    clean(&bench.finish());
+}
+
+#[test]
 fn cancel_all_cancels_only_the_process_own_requests() {
     let bench = Bench::new();
     let other = bench.machine.process();
