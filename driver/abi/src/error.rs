@@ -94,7 +94,7 @@ errors! {
     /// The socket has no such option, or not in this direction.
     NoProtocolOption "WSAENOPROTOOPT" = 10042, customer(10042), [];
     /// The protocol is not served.
-    ProtocolNotSupported "WSAEPROTONOSUPPORT" = 10043, customer(10043), [];
+    ProtocolNotSupported "WSAEPROTONOSUPPORT" = 10043, customer(10043), [0xC000_A013];
     /// The role is not served.
     SocketTypeNotSupported "WSAESOCKTNOSUPPORT" = 10044, customer(10044), [];
     /// The request is unknown, or not for this kind of object.
@@ -102,27 +102,27 @@ errors! {
     /// The address family is not served.
     FamilyNotSupported "WSAEAFNOSUPPORT" = 10047, customer(10047), [];
     /// The local address is taken.
-    AddressInUse "WSAEADDRINUSE" = 10048, status(0xC000_020A), [0xC000_0043];
+    AddressInUse "WSAEADDRINUSE" = 10048, status(0xC000_020A), [0xC000_0043, 0xC000_0209];
     /// The address is not one of this machine's, or can't be connected to.
     AddressNotAvailable "WSAEADDRNOTAVAIL" = 10049, status(0xC000_0207), [0xC000_0141];
     /// The network subsystem has failed, or has given the socket up.
     NetworkDown "WSAENETDOWN" = 10050, customer(10050), [0xC000_00A3, 0xC000_00B6];
     /// No route to the network.
-    NetworkUnreachable "WSAENETUNREACH" = 10051, status(0xC000_023C), [0xC000_00BE];
+    NetworkUnreachable "WSAENETUNREACH" = 10051, status(0xC000_023C), [0xC000_00BE, 0xC000_023E];
     /// The connection was ended on this side.
     ConnectionAborted "WSAECONNABORTED" = 10053, status(0xC000_0241), [0xC000_013B];
     /// The peer reset the connection.
-    ConnectionReset "WSAECONNRESET" = 10054, status(0xC000_020D), [0xC000_020C, 0xC000_013C, 0xC000_023F];
+    ConnectionReset "WSAECONNRESET" = 10054, status(0xC000_020D), [0xC000_013E, 0xC000_020C, 0xC000_013C, 0xC000_023F];
     /// Memory or a quota ran out.
-    NoBuffers "WSAENOBUFS" = 10055, status(0xC000_009A), [];
+    NoBuffers "WSAENOBUFS" = 10055, status(0xC000_009A), [0xC000_0044, 0xC000_013D];
     /// The socket is connected already.
     IsConnected "WSAEISCONN" = 10056, status(0xC000_023B), [];
     /// The socket is not connected.
     NotConnected "WSAENOTCONN" = 10057, status(0xC000_0140), [];
     /// The direction was shut down.
-    Shutdown "WSAESHUTDOWN" = 10058, customer(10058), [];
+    Shutdown "WSAESHUTDOWN" = 10058, customer(10058), [0xC000_00B0];
     /// The peer did not answer in time.
-    TimedOut "WSAETIMEDOUT" = 10060, status(0xC000_00B5), [];
+    TimedOut "WSAETIMEDOUT" = 10060, status(0xC000_00B5), [0xC000_013F];
     /// The peer refused the connection.
     ConnectionRefused "WSAECONNREFUSED" = 10061, status(0xC000_0236), [];
     /// No route to the host.
@@ -173,6 +173,23 @@ mod tests {
             assert_eq!(is_error(error.status()), error != WsaError::MessageSize, "{}", error.name());
         }
         assert!(!is_error(STATUS_SUCCESS) && !is_error(STATUS_PENDING));
+    }
+
+    #[test]
+    fn what_wsk_says_of_a_connection_has_a_code() {
+        let told = [
+            (0xC000_00B0, WsaError::Shutdown),
+            (0xC000_013E, WsaError::ConnectionReset),
+            (0xC000_013F, WsaError::TimedOut),
+            (0xC000_023E, WsaError::NetworkUnreachable),
+            (0xC000_0209, WsaError::AddressInUse),
+            (0xC000_013D, WsaError::NoBuffers),
+            (0xC000_0044, WsaError::NoBuffers),
+            (0xC000_A013, WsaError::ProtocolNotSupported),
+        ];
+        for (value, error) in told {
+            assert_eq!(WsaError::from_status(status(value)), Some(error), "{value:#X}");
+        }
     }
 
     #[test]
