@@ -113,9 +113,12 @@ fn park(listener: Entry<'_>, irp: Irp, kind: Kind) {
     }
 }
 
-/// Hands the next waiting accept to WSK, if none is out. On the worker.
+/// Hands the next waiting accept to WSK, if there is one and none is out. On the worker.
 pub fn issue_waiting(socket: &Ref<Socket>, _: Passive) {
-    let free = socket.with_state(|state| !core::mem::replace(&mut state.accepting, true));
+    let free = socket.with_state(|state| {
+        let handed_on = core::mem::take(&mut state.handing_on);
+        !core::mem::replace(&mut state.accepting, true) || handed_on
+    });
     if !free {
         return;
     }
@@ -191,14 +194,9 @@ const fn at(reply: *mut u8, offset: usize) -> Option<NonNull<sys::SockAddr>> {
 fn end(listener: &Socket, irp: Irp, kind: Kind, status: NTSTATUS, information: usize) {
     // It ends here, interrupted or not.
     let _was_interrupted = listener.in_hand.let_go();
-    listener.with_state(|state| {
-        state.accepting = false;
-        if kind == Kind::Events {
-            state.happened.end();
-        }
-    });
-    listener.client().complete(irp, kind, status, information);
-    if !listener.accepts.is_empty() {
-        listener.queue_work();
+    if kind == Kind::Events {
+        listener.with_state(|state| state.happened.end());
     }
+    listener.accept_is_back();
+    listener.client().complete(irp, kind, status, information);
 }

@@ -4,7 +4,7 @@ use crate::irp::Irp;
 use crate::nt;
 use crate::request::Data;
 use crate::requests::{answer, hand_over, refuse};
-use crate::socket::{Phase, Socket, SocketState};
+use crate::socket::{Phase, SendSide, Socket, SocketState};
 use crate::table::Entry;
 use core::mem::offset_of;
 use core::ptr::{NonNull, null_mut};
@@ -62,7 +62,7 @@ pub fn send(
         state.can_exchange_datagrams()?;
         match state.peer.address {
             None if to.is_none() => Err(without_peer),
-            _ if state.shut_down => Err(WsaError::Shutdown),
+            _ if state.send_side.is_over() => Err(WsaError::Shutdown),
             _ => Ok(()),
         }
     };
@@ -116,7 +116,7 @@ pub fn peer_address(socket: &Entry<'_>, irp: Irp) -> NTSTATUS {
 /// Ends the sending. There is no connection to tell of it.
 pub fn shut_down(socket: &Entry<'_>, irp: Irp) -> NTSTATUS {
     answer(socket, irp, Kind::Shutdown, |state, _| {
-        state.shut_down = true;
+        state.send_side = SendSide::Ended;
         Ok(0)
     })
 }

@@ -4,7 +4,7 @@ use crate::client::Client;
 use crate::irp::Irp;
 use crate::operation::Outgoing;
 use crate::request::{Data, SocketRequest};
-use crate::socket::{Ending, Phase, Socket, SocketState, Spec};
+use crate::socket::{Ending, Phase, SendSide, Socket, SocketState, Spec};
 use crate::table::Entry;
 use crate::target::Target;
 use crate::{accept, datagram, events, options};
@@ -270,16 +270,18 @@ impl SocketState {
 
     fn can_send(&mut self) -> Result<(), WsaError> {
         self.connected()?;
-        if self.shut_down { Err(WsaError::Shutdown) } else { Ok(()) }
+        if self.send_side.is_over() { Err(WsaError::Shutdown) } else { Ok(()) }
     }
 
     /// A graceful shutdown happens once; an abortive one may follow it.
     fn begin_shutdown(&mut self, flags: u32) -> Result<(), WsaError> {
         self.connected()?;
-        if self.shut_down && flags & sys::FLAG_ABORTIVE == 0 {
+        if self.send_side.is_over() && flags & sys::FLAG_ABORTIVE == 0 {
             return Err(WsaError::Shutdown);
         }
-        self.shut_down = true;
+        if self.send_side != SendSide::Ended {
+            self.send_side = SendSide::Ending;
+        }
         Ok(())
     }
 }

@@ -69,6 +69,36 @@ pub enum Held {
     Finished,
 }
 
+/// How far the end of a socket's sending has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendSide {
+    /// It sends.
+    Open,
+    /// It is being shut down.
+    Ending,
+    /// A shutdown failed, perhaps cancelled: whether the end of the stream has gone out is WSK's to say.
+    Unknown,
+    /// It is shut down.
+    Ended,
+}
+
+impl SendSide {
+    /// Whether nothing more may be sent.
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Ending | Self::Ended)
+    }
+
+    /// A shutdown has come to its end. One that follows another changes nothing about that one.
+    fn shutdown_ended(&mut self, status: NTSTATUS) {
+        *self = match *self {
+            _ if status >= 0 => Self::Ended,
+            Self::Ending if WsaError::from_status(status) == Some(WsaError::NotSupported) => Self::Open,
+            Self::Ending => Self::Unknown,
+            other => other,
+        };
+    }
+}
+
 /// What a socket is to be.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
@@ -117,12 +147,14 @@ pub struct Socket {
 pub struct SocketState {
     /// How far it has come.
     pub phase: Phase,
-    /// An accept is out at WSK.
+    /// An accept is out at WSK, or about to be.
     pub accepting: bool,
+    /// It is the worker that is to hand the next one out: who comes now waits behind those that waited before.
+    pub handing_on: bool,
     /// It is to be closed: nobody comes in any more.
     pub closing: bool,
-    /// Its send direction is shut down, or being so.
-    pub shut_down: bool,
+    /// Its send direction.
+    pub send_side: SendSide,
     /// A datagram socket's peer.
     pub peer: Peer,
     /// Who has it.
@@ -308,8 +340,9 @@ impl SocketState {
         Self {
             phase: Phase::Opening,
             accepting: false,
+            handing_on: false,
             closing: false,
-            shut_down: false,
+            send_side: SendSide::Open,
             peer: Peer::none(),
             held: Held::ByWsk,
             handle: SocketHandle(0),
@@ -344,7 +377,7 @@ unsafe fn run(work: NonNull<Work>, passive: Passive) {
         Some((Step::GiveBack, wsk)) => return socket.give_back(wsk),
         None => {}
     }
-    if !socket.accepts.is_empty() {
+    if socket.role() == Role::Listen {
         crate::accept::issue_waiting(&socket, passive);
     }
 }

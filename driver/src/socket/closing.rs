@@ -218,7 +218,7 @@ impl Socket {
         let wsk = state.wsk.filter(|_| due)?;
         let step = match state.lingering.stage {
             Stage::Sending if state.sends_are_out() => return None,
-            Stage::Sending if state.shut_down => state.hand_out(Stage::Draining, Step::Drain),
+            Stage::Sending if state.send_side.is_over() => state.hand_out(Stage::Draining, Step::Drain),
             Stage::Sending => state.hand_out(Stage::Disconnecting, Step::Disconnect),
             Stage::Disconnected => state.hand_out(Stage::Draining, Step::Drain),
             Stage::Disconnecting | Stage::Draining => return None,

@@ -4,7 +4,7 @@
 //! gets the socket back, which then resets nothing. At the deadline, or when the teardown of a provider that does not wait comes by,
 //! whatever is still missing is left out and the close aborts.
 
-use super::{Held, Phase, Socket, SocketState};
+use super::{Held, Phase, SendSide, Socket, SocketState};
 use crate::cancel::Why;
 use crate::nt;
 use alloc::boxed::Box;
@@ -204,7 +204,8 @@ impl Socket {
         let mut state = self.state.lock();
         state.lingering.irp_out = false;
         state.lingering.stage = match state.lingering.stage {
-            Stage::Disconnecting if success => Stage::Disconnected,
+            // It fails also where a shutdown that was cancelled had ended the stream: the drain finds out.
+            Stage::Disconnecting if success || state.send_side == SendSide::Unknown => Stage::Disconnected,
             _ => Stage::Over,
         };
         if state.held == Held::ByWsk {

@@ -69,10 +69,7 @@ impl Socket {
     }
 
     fn shut_down(&self, status: NTSTATUS) -> (NTSTATUS, usize) {
-        if status < 0 {
-            // Nothing was shut down: it may be tried again.
-            self.state.lock().shut_down = false;
-        }
+        self.state.lock().send_side.shutdown_ended(status);
         (self.verdict(status), 0)
     }
 
@@ -142,10 +139,15 @@ impl Socket {
         (STATUS_SUCCESS, irp.reply(&crate::events::ACCEPTABLE))
     }
 
-    /// The accept that was out at WSK is back: another may go.
-    fn accept_is_back(&self) {
-        self.state.lock().accepting = false;
-        if !self.accepts.is_empty() {
+    /// The accept that was out at WSK is back, or did not go out: another may go, the oldest that waits before any that comes now.
+    pub fn accept_is_back(&self) {
+        let waits = !self.accepts.is_empty();
+        self.with_state(|state| {
+            state.handing_on = waits;
+            state.accepting = waits;
+        });
+        // One that has come since may have found this one still out.
+        if waits || !self.accepts.is_empty() {
             self.queue_work();
         }
     }

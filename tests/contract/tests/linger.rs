@@ -123,6 +123,31 @@ fn a_graceful_close_tells_the_peer_the_end_of_the_stream_after_everything_that_w
 
 /// contract: X-4
 #[test]
+fn what_was_sent_arrives_whether_or_not_a_shutdown_that_was_cancelled_had_ended_the_stream() {
+    let lab = Lab::start();
+    let client = lab.started();
+    for length in [2 << 20, 64 << 20] {
+        let (socket, reader) = connected_to_reader(&client, APPLICATION, Duration::from_millis(500));
+        let data = pattern(length);
+        let mut send = socket.begin_send(data.clone());
+        let in_hand = send.completion(Duration::from_millis(200)).is_ok();
+        let shutdown = socket.begin_shutdown(Shutdown::SEND);
+        shutdown.cancel();
+        cancelled(shutdown);
+        if in_hand {
+            // Nothing was before the end of the stream: it is on its way.
+            fails(socket.send(vec![1]), WsaError::Shutdown);
+            fails(socket.shutdown(), WsaError::Shutdown);
+        }
+        socket.close_gracefully(None).unwrap();
+        assert!(reader.join().unwrap() == data, "{length} bytes arrive, and then the end of the stream");
+        no_socket_left(&client);
+    }
+    assert_eq!(client.ledger().unwrap().lingers_cut, 0);
+}
+
+/// contract: X-4
+#[test]
 fn a_peer_that_never_reads_is_reset_at_the_deadline() {
     let lab = Lab::start();
     let client = lab.client();

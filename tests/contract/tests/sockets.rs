@@ -194,6 +194,25 @@ fn several_accepts_wait_at_once_and_each_takes_one_connection() {
 
 /// contract: CARD-2
 #[test]
+fn an_accept_that_waits_is_not_overtaken_by_one_that_comes_later() {
+    for round in 0..30 {
+        let lab = Lab::storm(round);
+        let client = lab.started();
+        let (listener, address) = listening(&client, APPLICATION);
+        let (mut first, mut second) = (listener.begin_accept(), listener.begin_accept());
+        let _first_peer = Peer::connect(address).unwrap();
+        first.wait(PATIENCE).unwrap();
+        let mut third = listener.begin_accept();
+        let second_peer = Peer::connect(address).unwrap();
+        assert_eq!(Some(second.wait(PATIENCE).unwrap().remote), second_peer.address(), "round {round}");
+        assert!(!third.is_complete());
+        let third_peer = Peer::connect(address).unwrap();
+        assert_eq!(Some(third.wait(PATIENCE).unwrap().remote), third_peer.address());
+    }
+}
+
+/// contract: CARD-2
+#[test]
 fn connections_that_came_before_the_accept_are_taken_by_it() {
     let lab = Lab::start();
     let client = lab.started();
