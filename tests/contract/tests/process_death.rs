@@ -146,7 +146,6 @@ fn a_client_that_dies_takes_nothing_from_another() {
 
 /// contract: WSP-9
 #[test]
-#[cfg_attr(windows, ignore = "stock Wine sometimes starts no process right after a kill (error 1359)")]
 fn after_a_kill_the_next_startup_works_at_once_and_gets_the_same_port() {
     let lab = Lab::start();
     let mut known = None;

@@ -32,8 +32,6 @@ pub fn run(workspace: &Workspace, options: &cli::Test) -> Result<Outcome> {
     }
     if everything || options.wine {
         results.add(bench.wine()?);
-    }
-    if options.wine {
         results.add(bench.portable()?);
     }
     let mut proven = true;
@@ -155,8 +153,7 @@ impl<'a> Bench<'a> {
         Run { place: Place::Wine, arguments: &arguments, environment: &environment, show: self.show }.run(&programs)
     }
 
-    /// Those of the contract's tests that need nothing of the lab's own, in stock Wine. They create some hundred processes there, and
-    /// Wine now and then fails to create one (error 1359): so they are run when they are asked for.
+    /// Those of the contract's tests that need nothing of the lab's own, in stock Wine.
     pub fn portable(&self) -> Result<Results> {
         let driver = artifacts::build_sound_driver(self.workspace, &self.tools, Profile::Release)?;
         artifacts::build_windows_harness(self.workspace, &self.tools)?;

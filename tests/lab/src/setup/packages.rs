@@ -5,7 +5,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::{
     command::output_of,
@@ -15,7 +15,9 @@ use crate::{
 /// LLVM releases that are known to do, the best first.
 const LLVM_VERSIONS: [u32; 4] = [22, 21, 20, 19];
 /// Packages whose names do not depend on an LLVM release: compiler, headers and import lists; `wsk.h`; Wine itself.
-const PACKAGES: [&str; 4] = ["gcc-mingw-w64-x86-64", "libwine-dev", "wine", "wine64"];
+const PACKAGES: [&str; 5] = ["gcc-mingw-w64-x86-64", "libwine-dev", "wine", "wine64", "wine64-preloader"];
+/// Where Debian puts Wine's loader, and what is to lie beside it.
+const DEBIAN_LOADER: [&str; 2] = ["/usr/lib/wine/wine64", "/usr/lib/wine/wine64-preloader"];
 /// Where distributions put Wine's kernel-mode headers.
 const WINE_HEADERS: [&str; 4] = [
     "/usr/include/wine/wine/windows",
@@ -81,9 +83,18 @@ fn find() -> Result<Tools> {
             .map(|folder| Path::new(folder).join("ddk/wsk.h"))
             .find(|path| path.is_file())
             .context("Wine's ddk/wsk.h is missing")?,
-        wine: program("wine64").or_else(|_| program("wine"))?,
+        wine: wine()?,
         wineserver: program("wineserver")?,
     })
+}
+
+/// Wine with its preloader, which Debian packs by itself. Without it Linux (from 6.9 on anywhere in the GiB behind the loader) puts the
+/// heap of one process in some thousands where Windows' shared user data has to be. Then that process does not start, and who creates
+/// it gets `ERROR_INTERNAL_ERROR` (1359).
+fn wine() -> Result<PathBuf> {
+    let [loader, preloader] = DEBIAN_LOADER.map(Path::new);
+    ensure!(!loader.exists() || preloader.exists(), "Wine's preloader is missing");
+    program("wine64").or_else(|_| program("wine"))
 }
 
 /// The path of a program that is to be on the path.
