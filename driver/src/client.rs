@@ -347,8 +347,8 @@ impl Handle {
             self.client.instance(target).cancel_requests_of(opener);
         }
         self.client.table.for_each(|socket| socket.cancel_requests_of(opener));
-        // Nobody comes in any more where a close waits.
-        self.client.table.for_each_kept(|socket| socket.cancel_closes_of(opener));
+        // Nobody comes in yet, or any more, where these are.
+        self.client.table.for_each_kept(|socket| socket.cancel_creation_and_closes_of(opener));
     }
 }
 

@@ -146,13 +146,16 @@ impl Instance {
         let Some(startup) = startup else { return irp.complete(WsaError::OperationAborted.status(), 0) };
         match startup {
             Startup::Counted(references) => {
-                client.take(Kind::Startup);
+                client.take_in_passing(&irp, Kind::Startup);
                 let length = irp.reply(&request.reply(references, &client.driver().limits));
                 client.complete(irp, Kind::Startup, STATUS_SUCCESS, length)
             }
             Startup::Refused => irp.complete(WsaError::NoBuffers.status(), 0),
             Startup::Waits(_) => {
-                client.take(Kind::Startup);
+                let Ok(charge) = client.charge(&irp, Kind::Startup) else {
+                    return irp.complete(WsaError::NoBuffers.status(), 0);
+                };
+                charge.take();
                 irp.mark_pending();
                 if self.startups.is_empty() {
                     self.long_startup.store(false, Ordering::Relaxed);

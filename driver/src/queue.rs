@@ -32,7 +32,8 @@ pub enum Owner {
     Handle(Ref<Handle>),
     /// Accepts: inside the socket's gate, so that the socket is not given back to WSK while they wait.
     Socket(OwnedEntry),
-    /// Closes that wait for the end of the socket, and do not hold it up.
+    /// Closes that wait for the end of the socket, and do not hold it up: inside the instance's gate, so that the teardown is not over
+    /// before the last of them is complete, however it ends.
     Closing(Ref<Socket>),
 }
 
@@ -90,15 +91,21 @@ impl Parked {
     /// Completes the IRP, counted, and lets go of what it kept alive.
     pub fn complete(self, status: wdk_sys::NTSTATUS, information: usize) {
         match &self.owner {
-            Owner::Handle(handle) => handle.client().complete(self.irp, self.kind, status, information),
+            Owner::Handle(handle) => {
+                handle.client().complete(self.irp, self.kind, status, information);
+            }
             Owner::Socket(socket) => {
                 if self.kind == Kind::Events {
                     socket.with_state(|state| state.happened.end());
                 }
-                socket.client().complete(self.irp, self.kind, status, information)
+                socket.client().complete(self.irp, self.kind, status, information);
             }
-            Owner::Closing(socket) => socket.client().complete(self.irp, self.kind, status, information),
-        };
+            Owner::Closing(socket) => {
+                let client = socket.client();
+                client.complete(self.irp, self.kind, status, information);
+                client.instance(socket.spec().target).leave(client);
+            }
+        }
     }
 }
 

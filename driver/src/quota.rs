@@ -13,7 +13,7 @@ use wskclient_abi::{Kind, WsaError};
 pub struct Limits {
     /// Sockets, at most [`MAX_SOCKETS`]. The next one is `WSAEMFILE`.
     pub sockets: u32,
-    /// Requests on sockets that are pending. The next one is `WSAENOBUFS`.
+    /// Requests that are pending: startups that wait, look-ups, and those on sockets. The next one is `WSAENOBUFS`.
     pub requests: u32,
     /// Bytes of callers' buffers that are locked for requests. What goes beyond is `WSAENOBUFS`.
     pub locked_bytes: u64,
@@ -68,11 +68,13 @@ impl Charges {
     }
 }
 
-/// Whether requests of that kind are charged: look-ups, and those on sockets, but for the ones that give something back and are never refused.
+/// Whether requests of that kind are charged: startups, look-ups, and those on sockets, but for the ones that give something back and are
+/// never refused.
 pub const fn is_charged(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::Socket
+        Kind::Startup
+            | Kind::Socket
             | Kind::Bind
             | Kind::Accept
             | Kind::Connect

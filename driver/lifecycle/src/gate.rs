@@ -87,6 +87,13 @@ impl Gate {
         }
     }
 
+    /// Goes in once more, for who is inside: even if the gate is closed by now. Whoever goes in so has a request; there are never as many
+    /// of those as the count holds.
+    pub fn enter_again(&self) {
+        let before = self.0.fetch_add(1, Ordering::Relaxed);
+        debug_assert!(before & INSIDE != 0, "entered again without having entered");
+    }
+
     /// Goes out. Only who entered may leave.
     pub fn leave(&self) -> Left {
         let before = self.0.fetch_sub(1, Ordering::AcqRel);
@@ -164,6 +171,18 @@ mod tests {
         assert_eq!(gate.close(), Closed::Draining);
         assert!(!gate.enter_any());
         assert_eq!(gate.leave(), Left::Others);
+        assert_eq!(gate.leave(), Left::Last);
+    }
+
+    #[test]
+    fn who_is_inside_goes_in_again_although_the_gate_is_closed_and_both_have_to_leave() {
+        let gate = Gate::closed();
+        gate.open().unwrap();
+        assert!(gate.enter_any());
+        assert_eq!(gate.close(), Closed::Draining);
+        gate.enter_again();
+        assert_eq!(gate.leave(), Left::Others);
+        assert!(!gate.is_drained());
         assert_eq!(gate.leave(), Left::Last);
     }
 

@@ -35,6 +35,11 @@ impl Instance {
         self.gate.enter_any()
     }
 
+    /// Goes in once more, for a request that outlasts the member that it is made on.
+    pub fn enter_again(&self) {
+        self.gate.enter_again();
+    }
+
     /// Comes out.
     pub fn leave(&self, client: &Ref<Client>) {
         if self.gate.leave() == Left::Last {

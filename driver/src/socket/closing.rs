@@ -119,6 +119,7 @@ impl Socket {
     /// ends.
     fn await_close(&self, irp: Irp) {
         irp.mark_pending();
+        self.client.instance(self.spec.target).enter_again();
         // SAFETY: whoever calls has the socket, so a reference to it exists.
         let owner = Owner::Closing(unsafe { Ref::again(self) });
         self.closes.park(Parked::new(irp, owner, Kind::Close));

@@ -208,9 +208,13 @@ impl Socket {
         }
     }
 
-    /// Ends the waiting of closes that came through a handle. What they wait for goes on: it is not the handle's (contract: WSP-6).
-    pub fn cancel_closes_of(&self, opener: Opener) {
+    /// Cancels the creation that came through a handle, and ends the waiting of closes that did. What these wait for goes on: it is not the
+    /// handle's (contract: WSP-6).
+    pub fn cancel_creation_and_closes_of(&self, opener: Opener) {
         self.closes.drain_of(opener, |parked| parked.complete(WsaError::OperationAborted.status(), 0));
+        self.cancel_pending(Why::Aborted, |operation| {
+            operation.kind() == Kind::Socket && operation.came_through(opener)
+        });
     }
 
     /// Cancels the requests that came through a handle: those that wait here, and those that are out at WSK.

@@ -2,14 +2,17 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use contract::{
-    APPLICATION, DNS, Lab, PATIENCE, VERSION,
+    APPLICATION, DNS, Lab, PATIENCE, TRANSPORT, VERSION,
     abi::Linger,
     check::{cancelled, deregistered, nothing_held, pending},
     eventually, started,
     traffic::{connected, listening},
 };
 use std::{sync::Barrier, thread, time::Duration};
-use wskctl::{Client, Operation, Reply, Socket, Wanted, peer::Peer};
+use wskctl::{
+    Client, Operation, Reply, Socket, Wanted,
+    peer::{Ending, Peer},
+};
 
 /// How often each race is run.
 const ROUNDS: u64 = 40;
@@ -69,6 +72,26 @@ fn requests_that_meet_the_close_of_their_handle_end_and_their_socket_lives_on() 
         right.cleanup_namespace(DNS).unwrap();
         deregistered(&right);
     }
+}
+
+/// contract: WSP-6, WSP-8
+#[test]
+fn what_a_closed_socket_still_sends_arrives_although_the_handle_that_it_was_sent_through_closes() {
+    const AMOUNT: usize = 8 << 20;
+    let lab = Lab::start();
+    let process = lab.process();
+    let (left, right) = (process.open(), process.open());
+    started(&right, TRANSPORT);
+    let mut connection = connected(&right, TRANSPORT);
+    let socket = through(&left, &connection.socket);
+    let mut send = socket.begin_send(vec![7; AMOUNT]);
+    socket.close_gracefully(None).unwrap();
+    left.close();
+    assert!(!send.is_complete(), "it is more than the host's buffers take");
+    assert_eq!(connection.peer.receive(AMOUNT).unwrap(), vec![7; AMOUNT]);
+    assert_eq!(send.wait(PATIENCE).unwrap().bytes, AMOUNT);
+    right.cleanup(TRANSPORT).unwrap();
+    deregistered(&right);
 }
 
 /// contract: WSP-8, X-1

@@ -2,12 +2,13 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 use contract::{
-    APPLICATION, Lab, PATIENCE,
+    APPLICATION, DNS, Lab, PATIENCE, VERSION,
     abi::{Kind, Role, WsaError},
-    check::{cancelled, deregistered, fails},
-    eventually,
+    check::{cancelled, deregistered, fails, references},
+    eventually, started,
     traffic::{connected, listening, local},
 };
+use ntlab::wsk::ProviderState;
 use std::time::Duration;
 use wskctl::{Client, Operation, Socket, device::Completion};
 
@@ -84,6 +85,35 @@ fn a_client_has_262144_requests_pending_and_then_gets_wsaenobufs() {
         assert!(accept.completion(LONG).is_ok());
     }
     client.socket(APPLICATION, Role::Connection).expect("requests are given back when they complete");
+}
+
+/// contract
+#[test]
+fn startups_that_wait_are_pending_requests_like_any_other() {
+    const MOST: usize = 5;
+    let number = ntlab::RegistryValue::Number(u32::try_from(MOST).unwrap());
+    let lab = Lab::start_with_parameters(&[("MaxPendingRequests", number)]);
+    let network = lab.machine().network();
+    network.set_provider(ProviderState::NotReady);
+    let (client, other) = (lab.client(), lab.client());
+    let mut waiting: Vec<_> = (0..MOST).map(|_| client.begin_startup(APPLICATION, VERSION, 0)).collect();
+    fails(client.begin_startup(APPLICATION, VERSION, 0).wait(PATIENCE), WsaError::NoBuffers);
+    fails(client.begin_startup_namespace(DNS).wait(PATIENCE), WsaError::NoBuffers);
+    let tally = client.ledger().unwrap().tally(Kind::Startup);
+    assert_eq!((tally.taken, tally.pending()), (5, 5), "what is refused counts nowhere");
+    let others = other.begin_startup(APPLICATION, VERSION, 0);
+    assert!(!others.is_complete(), "another client waits with its own");
+    let last = waiting.pop().unwrap();
+    last.cancel();
+    cancelled(last);
+    waiting.push(client.begin_startup(APPLICATION, VERSION, 0));
+    network.set_provider(ProviderState::Ready);
+    for (startup, references) in waiting.iter_mut().zip(1..) {
+        assert_eq!(startup.wait(PATIENCE).unwrap().references, references);
+    }
+    (0..2 * MOST).for_each(|_| started(&client, APPLICATION));
+    assert_eq!(references(&client, APPLICATION), 15, "a startup that need not wait is not refused");
+    drop(others);
 }
 
 /// contract: X-6

@@ -3,7 +3,7 @@
 
 use contract::{
     APPLICATION, Lab, PATIENCE, TRANSPORT, VERSION,
-    abi::{Kind, Provider, Role, WsaError},
+    abi::{Kind, Linger, Provider, Role, WsaError},
     check::{STATUS_CANCELLED, cancelled, deregistered, fails, nothing_held},
     eventually, started,
     traffic::{Connection, any, connected, connected_to, listening, stuck_connect},
@@ -210,6 +210,37 @@ fn a_socket_that_is_being_made_when_the_last_cleanup_begins_does_not_hold_it_up(
                 assert!(expected.contains(&error.winsock().unwrap()), "round {round}: {error}");
             }
         });
+        deregistered(&client);
+    }
+}
+
+/// contract: WSP-7, X-1
+#[test]
+fn closes_that_are_cancelled_while_their_lingering_ends_are_complete_before_the_last_cleanup_is() {
+    for round in 0..2 * ROUNDS {
+        let lab = Lab::storm(round);
+        let client = lab.started();
+        let connections: Vec<_> = (0..8).map(|_| connected(&client, APPLICATION)).collect();
+        let mut closes: Vec<_> = connections
+            .iter()
+            .map(|one| {
+                one.socket.set_linger(Linger { l_onoff: 1, l_linger: 100 }).unwrap();
+                one.socket.begin_close()
+            })
+            .collect();
+        eventually("all linger", || client.ledger().unwrap().sockets.lingering == 8);
+        lab.machine().in_threads(2, |cleaner| {
+            if cleaner == 0 {
+                closes.iter().for_each(Operation::cancel);
+                return;
+            }
+            client.cleanup(APPLICATION).unwrap();
+            let out = closes.iter().filter(|close| !close.is_complete()).count();
+            assert_eq!(out, 0, "round {round}: so many outlive the provider");
+        });
+        for close in &mut closes {
+            cancelled_or(close, 0);
+        }
         deregistered(&client);
     }
 }
