@@ -15,7 +15,7 @@ use crate::machine::Inner;
 use crate::process;
 use crate::request;
 use crate::thread::this;
-use crate::turns::Name;
+use crate::turns::{Name, Order};
 use crate::wsk::ProviderState;
 
 /// How often, of a thousand occasions each, something goes differently. Zero everywhere: never.
@@ -108,10 +108,20 @@ pub(crate) enum Fate {
     KilledAfter,
 }
 
+/// How long the host's network may take to bring something that is on its way.
+const MOMENT: Duration = Duration::from_millis(2);
+
 /// `SplitMix64`.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-pub(crate) fn mixed(mut z: u64) -> u64 {
+/// What follows from the seed for a thread.
+pub(crate) fn state_for(seed: u64, (kind, number): Name) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (seed, kind, number).hash(&mut hasher);
+    hasher.finish()
+}
+
+pub(crate) const fn mixed(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
@@ -134,19 +144,13 @@ impl Inner {
         let mut names = self.thread_names.lock();
         let count = names.entry(name).or_default();
         *count += 1;
-        self.state_for(name, *count)
-    }
-
-    fn state_for(&self, name: &'static str, number: u64) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (self.options.seed, name, number).hash(&mut hasher);
-        hasher.finish()
+        state_for(self.options.seed, (name, *count))
     }
 
     /// Begins the calling thread's random source anew, as that of the given piece of work: which of several threads does it is the
     /// host's choice.
-    pub(crate) fn begin_random(&self, (kind, number): Name) {
-        this().random.set((self.number, self.state_for(kind, number)));
+    pub(crate) fn begin_random(&self, name: Name) {
+        this().random.set((self.number, state_for(self.options.seed, name)));
     }
 
     /// Whether something happens that happens `per_mille` times of a thousand; more of the same number.
@@ -161,24 +165,47 @@ impl Inner {
     /// Called wherever another thread may come in between: delays some, as the seed has it.
     ///
     /// The turn goes to another thread of the machine that could run. Where there is none, but the host's network may bring something
-    /// at any time, the delay lasts until others have come past a number of such points, or a little while.
+    /// at any time, the delay lasts until others have come past a number of such points, or a little while; by rank, until they are as
+    /// far as they can come.
     pub(crate) fn at_point(&self) {
-        const PATIENCE: Duration = Duration::from_millis(2);
-        let chances = self.options.chaos.delays;
+        let chances = self.delays();
         if chances == 0 {
             return;
         }
         self.take_turn(); // it may have been lost
         let passed = self.points.fetch_add(1, Ordering::SeqCst) + 1;
         let Some(choice) = self.chance(chances) else { return };
-        if self.hand_turn_over() || !self.wsk.is_running() {
-            return;
+        let handed_over = self.hand_turn_over();
+        match self.order() {
+            _ if !self.wsk.is_running() => {}
+            Order::Drawn if handed_over => {}
+            Order::Drawn => self.let_others_pass(passed + 1 + (choice & 15)),
+            Order::Ranked => self.stand_still(),
         }
-        let until = passed + 1 + (choice & 15);
+    }
+
+    /// Waits until the machine's threads have come past so many points, or a little while.
+    fn let_others_pass(&self, until: u64) {
         let since = Instant::now();
         self.without_turn(|| {
-            while self.points.load(Ordering::SeqCst) < until && since.elapsed() < PATIENCE && !self.is_stopped() {
+            while self.points.load(Ordering::SeqCst) < until && since.elapsed() < MOMENT && !self.is_stopped() {
                 std::thread::yield_now();
+            }
+        });
+    }
+
+    /// Waits until nobody has come past a point for a little while.
+    fn stand_still(&self) {
+        const LONGEST: Duration = Duration::from_millis(100);
+        let since = Instant::now();
+        self.without_turn(|| {
+            let (mut passed, mut quiet) = (self.points.load(Ordering::SeqCst), since);
+            while quiet.elapsed() < MOMENT && since.elapsed() < LONGEST && !self.is_stopped() {
+                std::thread::yield_now();
+                let now = self.points.load(Ordering::SeqCst);
+                if now != passed {
+                    (passed, quiet) = (now, Instant::now());
+                }
             }
         });
     }

@@ -4,14 +4,20 @@
 //! seed has another thread come in between. Who was woken is awaited before the next one is chosen, so that the choice does not
 //! depend on how fast the host wakes threads. A thread that waits where the lab does not know of it, or for something outside of
 //! the machine, loses its turn after a while; only then does the host decide.
+//!
+//! Half of the seeds choose anew at each turn. The others give each thread a rank, and the turn goes to the highest; who is delayed falls
+//! to the lowest rank, and is delayed seldom: then everybody else gets as far as they can while one thread stands where it stands, which
+//! finds what needs a long delay at the one right place. (Burckhardt and others, *A Randomized Scheduler with Probabilistic
+//! Guarantees of Finding Bugs*.)
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use crate::chaos::mixed;
+use crate::chaos::{mixed, state_for};
 use crate::machine::{self, Inner, Machine};
 use crate::thread::this;
 
@@ -43,6 +49,24 @@ struct State {
     count: u64,
     /// How many threads of each kind have come.
     known: HashMap<&'static str, u64>,
+    /// Who has been delayed, with the number of its last delay: the lowest ranks, the last one lowest.
+    delayed: HashMap<Name, u64>,
+    delays: u64,
+}
+
+/// How the seed chooses who has the turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Anew each time.
+    Drawn,
+    /// By rank.
+    Ranked,
+}
+
+impl Order {
+    const fn of(seed: u64) -> Self {
+        if mixed(seed) >> 32 & 1 == 0 { Self::Drawn } else { Self::Ranked }
+    }
 }
 
 impl State {
@@ -57,11 +81,31 @@ impl State {
         if self.holder.is_some() || !self.woken.is_empty() || self.ready.is_empty() {
             return;
         }
-        let choice = usize::try_from(mixed(seed ^ self.count) >> 1).unwrap_or(0) % self.ready.len();
-        let Some(&next) = self.ready.iter().nth(choice) else { return };
+        let next = match Order::of(seed) {
+            Order::Drawn => {
+                let choice = usize::try_from(mixed(seed ^ self.count) >> 1).unwrap_or(0) % self.ready.len();
+                self.ready.iter().nth(choice)
+            }
+            Order::Ranked => self.ready.iter().max_by_key(|name| self.rank(**name, seed)),
+        };
+        let Some(&next) = next else { return };
         self.ready.remove(&next);
         (self.holder, self.thread) = (Some(next), 0);
         self.count += 1;
+    }
+}
+
+impl State {
+    /// The higher is to run. Who was delayed is below everybody who was not.
+    fn rank(&self, name: Name, seed: u64) -> (Reverse<u64>, u64) {
+        let delayed = self.delayed.get(&name).copied().unwrap_or(0);
+        (Reverse(delayed), state_for(seed, name))
+    }
+
+    /// The lowest rank is a thread's from now on.
+    fn delay(&mut self, name: Name) {
+        self.delays += 1;
+        self.delayed.insert(name, self.delays);
     }
 }
 
@@ -214,8 +258,23 @@ impl Inner {
         }
         state.holder = None;
         state.ready.insert(me);
+        state.delay(me);
         self.await_turn(me, state);
         true
+    }
+
+    /// How the turns are given.
+    pub(crate) const fn order(&self) -> Order {
+        Order::of(self.options.seed)
+    }
+
+    /// How often, of a thousand points each, a thread hands its turn over: by rank it is delayed for long.
+    pub(crate) fn delays(&self) -> u32 {
+        let delays = self.options.chaos.delays;
+        match self.order() {
+            Order::Drawn => delays,
+            Order::Ranked => delays.div_ceil(16),
+        }
     }
 
     /// A thread is about to come: the next turn is not given before it has.
