@@ -9,10 +9,7 @@ use contract::{
     traffic::{connected, listening},
 };
 use std::{sync::Barrier, thread, time::Duration};
-use wskctl::{
-    Client, Operation, Reply, Socket, Wanted,
-    peer::{Ending, Peer},
-};
+use wskctl::{Client, Operation, Reply, Socket, Wanted, peer::Peer};
 
 /// How often each race is run.
 const ROUNDS: u64 = 40;
@@ -90,6 +87,7 @@ fn what_a_closed_socket_still_sends_arrives_although_the_handle_that_it_was_sent
     assert!(!send.is_complete(), "it is more than the host's buffers take");
     assert_eq!(connection.peer.receive(AMOUNT).unwrap(), vec![7; AMOUNT]);
     assert_eq!(send.wait(PATIENCE).unwrap().bytes, AMOUNT);
+    drop(connection.peer);
     right.cleanup(TRANSPORT).unwrap();
     deregistered(&right);
 }
