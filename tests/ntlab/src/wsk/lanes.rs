@@ -156,6 +156,10 @@ impl Socket {
             // Windows documents no state of a connection whose send was cancelled half-way. A reset tells the peer.
             inner.tear_down(provider, Phase::Failed(status::CONNECTION_ABORTED));
         }
+        if matches!(pending.op, Op::Disconnect { shut: false, .. }) {
+            // The end of the stream had its place behind what is still to be sent, and is not sent now.
+            inner.shut = false;
+        }
         if matches!(pending.op, Op::Connect { made: true, .. })
             && let Owner::Socket(socket) = &pending.request.owner
         {

@@ -91,6 +91,30 @@ fn a_send_that_is_cancelled_half_way_resets_the_connection() {
 }
 
 #[test]
+fn a_disconnect_that_is_cancelled_behind_data_has_ended_nothing() {
+    const BYTES: usize = 4 * 1024 * 1024;
+    each_seed(|machine| {
+        run(machine, || {
+            let client = Client::new();
+            let (socket, mut program) = pair(&client);
+            socket.option(SOL_SOCKET, SO_SNDBUF, Some(16 * 1024)).unwrap();
+            let send = socket.send(&vec![1; BYTES]);
+            let disconnect = socket.start_disconnect(None, 0);
+            assert!(disconnect.io.cancel());
+            assert_eq!(disconnect.settled(), (status::CANCELLED, 0));
+            let again = socket.start_disconnect(None, 0);
+            let mut all = Vec::new();
+            program.read_to_end(&mut all).expect("the stream ends without a reset");
+            assert_eq!((all.len(), send.settled()), (BYTES, (status::SUCCESS, BYTES)));
+            assert_eq!(again.settled(), (status::SUCCESS, 0));
+            drop(program);
+            socket.close();
+            client.end();
+        });
+    });
+}
+
+#[test]
 fn cancellation_data_and_close_race_to_one_completion_each() {
     for seed in 0..40 {
         let machine = machine(seed);
