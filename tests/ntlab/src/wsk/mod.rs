@@ -407,7 +407,9 @@ impl Provider {
         self.holds_datagrams.store(hold, Ordering::SeqCst);
         if !hold && let Some(network) = self.network.get() {
             let sockets = self.sockets.lock().all();
-            sockets.iter().for_each(|socket| network.look_again(socket.number));
+            for socket in sockets {
+                network.look_again(socket.number);
+            }
         }
     }
 

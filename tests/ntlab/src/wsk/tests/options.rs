@@ -435,13 +435,13 @@ fn datagrams_that_are_held_are_sent_later_cancelled_or_end_with_their_socket() {
                 (returned, io, memory)
             };
             machine.network().hold_datagrams(true);
-            let (cancelled, sent) = (send(b"cancelled"), send(b"sent"));
+            let (cancelled, kept) = (send(b"cancelled"), send(b"sent"));
             assert!(cancelled.1.is_pending() && cancelled.1.cancel());
             assert_eq!(settle(cancelled.0, cancelled.1), (status::CANCELLED, 0));
-            assert!(sent.1.is_pending());
+            assert!(kept.1.is_pending());
             machine.network().hold_datagrams(false);
-            until("the datagram is sent", || !sent.1.is_pending());
-            assert_eq!(settle(sent.0, sent.1), (status::SUCCESS, 4));
+            until("the datagram is sent", || !kept.1.is_pending());
+            assert_eq!(settle(kept.0, kept.1), (status::SUCCESS, 4));
             let mut seen = [0; 16];
             let (length, _) = program.recv_from(&mut seen).unwrap();
             assert_eq!(&seen[..length], b"sent");
