@@ -94,6 +94,8 @@ fn pending_requests_are_listed_with_kind_socket_process_and_age() {
         assert_eq!((entry.waiter(), entry.awaited()), (Some(Waiter::Caller), Some(Awaited::Request)));
         assert_eq!(entry.process, own[0].process);
     }
+    let ledger = right.ledger().unwrap();
+    assert!(ledger.oldest[Kind::Accept as usize] == 0 && ledger.driver_oldest[Kind::Accept as usize] > 0, "{ledger:?}");
     let (total, all) = left.pending(true, 100).unwrap();
     assert_eq!((total, all.len()), (5, 5));
     let theirs_listed: Vec<_> = all.iter().filter(|entry| entry.socket == other.socket.handle()).collect();

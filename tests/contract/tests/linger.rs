@@ -201,6 +201,25 @@ fn a_peer_that_never_closes_is_reset_at_the_deadline_with_all_data_read() {
 
 /// contract: X-4
 #[test]
+fn a_stream_that_lacks_a_send_that_was_cancelled_does_not_end_as_if_it_were_whole() {
+    let lab = Lab::start();
+    let client = lab.started();
+    let mut connection = connected(&client, APPLICATION);
+    let first = stuck_send(&connection.socket);
+    let second = connection.socket.begin_send(b"behind it".to_vec());
+    connection.socket.close_gracefully(Some(Close::LONGEST_LINGER)).unwrap();
+    assert!(!first.is_complete() && !second.is_complete());
+    // Nothing of it has gone out: the connection itself is whole.
+    second.cancel();
+    cancelled(second);
+    cancelled(first);
+    assert_eq!(connection.peer.ending().unwrap(), Ending::Reset);
+    no_socket_left(&client);
+    assert_eq!(client.ledger().unwrap().lingers_cut, 0, "the caller ended it, not the driver");
+}
+
+/// contract: X-4
+#[test]
 fn a_graceful_close_ends_the_receives_that_are_pending() {
     let lab = Lab::start();
     let client = lab.started();

@@ -3,12 +3,12 @@
 
 use contract::{
     APPLICATION, GLANCE, Lab, PATIENCE, TRANSPORT,
-    abi::{AF_INET6, Address, Linger, Role, SocketControl, SocketOption, WsaError},
+    abi::{AF_INET6, Address, Close, Linger, Role, SocketControl, SocketOption, WsaError},
     check::{cancelled, fails},
     eventually, started,
     traffic::{bound, connected, listening, local, stuck_send, unused_address},
 };
-use std::{net::Ipv6Addr, thread};
+use std::{net::Ipv6Addr, thread, time::Duration};
 use wskctl::{Client, Socket, peer::Ending};
 
 fn of_role(client: &Client, role: Role) -> Socket {
@@ -174,6 +174,25 @@ fn a_close_that_lingers_ends_with_a_reset_at_its_deadline() {
     cancelled(send);
     assert_eq!(connection.peer.ending().unwrap(), Ending::Reset);
     assert_eq!(client.ledger().unwrap().lingers_cut, 1);
+}
+
+/// contract: X-4
+#[test]
+fn a_close_that_lingers_does_so_for_the_options_seconds_and_ten_minutes_at_most() {
+    const LONGEST: u64 = Close::LONGEST_LINGER as u64 / 1000;
+    let lab = Lab::start();
+    let client = lab.started();
+    for (seconds, deadline) in [(20, 20), (600, LONGEST), (601, LONGEST), (u16::MAX, LONGEST)] {
+        let connection = connected(&client, APPLICATION);
+        connection.socket.set_linger(Linger { l_onoff: 1, l_linger: seconds }).unwrap();
+        let mut close = connection.socket.begin_close();
+        let left = lab.machine().last_timer().expect("the deadline is set");
+        assert!(left <= Duration::from_secs(deadline), "{seconds} s: {left:?}");
+        assert!(left + PATIENCE > Duration::from_secs(deadline), "{seconds} s: {left:?}");
+        drop(connection.peer);
+        close.wait(PATIENCE).unwrap();
+    }
+    assert_eq!(client.ledger().unwrap().lingers_cut, 0);
 }
 
 /// contract

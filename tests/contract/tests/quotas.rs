@@ -3,17 +3,24 @@
 
 use contract::{
     APPLICATION, DNS, Lab, PATIENCE, VERSION,
-    abi::{Kind, Role, WsaError},
+    abi::{Events, Kind, ReceivedFrom, Role, WsaError},
     check::{cancelled, deregistered, fails, references},
     eventually, started,
-    traffic::{connected, listening, local},
+    traffic::{bound, connected, listening, local},
 };
+use ntlab::RegistryValue;
 use ntlab::wsk::ProviderState;
 use std::time::Duration;
-use wskctl::{Client, Operation, Socket, device::Completion};
+use wskctl::{Client, Operation, Socket, Wanted, device::Completion};
 
 /// Longer than anything in here takes on a busy machine.
 const LONG: Duration = Duration::from_mins(2);
+
+/// A machine where a client may have so many requests pending, and so many bytes locked for them.
+fn limited(requests: usize, bytes: usize) -> Lab {
+    let number = |value: usize| RegistryValue::Number(value.try_into().unwrap());
+    Lab::start_with_parameters(&[("MaxPendingRequests", number(requests)), ("MaxLockedBytes", number(bytes))])
+}
 
 /// A connection through which another client can still do everything.
 fn does_not_notice(other: &Client) {
@@ -91,8 +98,7 @@ fn a_client_has_262144_requests_pending_and_then_gets_wsaenobufs() {
 #[test]
 fn startups_that_wait_are_pending_requests_like_any_other() {
     const MOST: usize = 5;
-    let number = ntlab::RegistryValue::Number(u32::try_from(MOST).unwrap());
-    let lab = Lab::start_with_parameters(&[("MaxPendingRequests", number)]);
+    let lab = limited(MOST, 1 << 20);
     let network = lab.machine().network();
     network.set_provider(ProviderState::NotReady);
     let (client, other) = (lab.client(), lab.client());
@@ -118,10 +124,80 @@ fn startups_that_wait_are_pending_requests_like_any_other() {
 
 /// contract: X-6
 #[test]
+fn a_request_of_any_kind_is_charged_while_it_is_pending_and_no_longer() {
+    const MOST: usize = 4;
+    let lab = limited(MOST, 1 << 20);
+    let client = lab.started();
+    client.startup_namespace(DNS).unwrap().keep();
+    lab.machine().network().hold_look_ups(true);
+    let connection = connected(&client, APPLICATION);
+    let (listener, _) = listening(&client, APPLICATION);
+    let datagrams = client.socket(APPLICATION, Role::Datagram).unwrap();
+    datagrams.bind(local(0)).unwrap();
+    let unconnected: Vec<_> = (0..=MOST).map(|_| bound(&client, APPLICATION)).collect();
+    let wanted = Wanted { node: Some("localhost"), ..Wanted::default() };
+    let kinds: [&dyn Fn(usize) -> Operation<Completion>; 7] = [
+        &|_| connection.socket.begin_receive(8).untyped(),
+        &|_| listener.begin_accept().untyped(),
+        &|_| datagrams.begin_receive(8).untyped(),
+        &|_| datagrams.begin_receive_from(8).untyped(),
+        &|index| unconnected[index].begin_events(Events::CONNECT).untyped(),
+        &|_| client.begin_resolve(DNS, &wanted, 4).untyped(),
+        &|_| client.begin_names_of(DNS, local(80), 0).untyped(),
+    ];
+    for begin in kinds {
+        for _ in 0..3 {
+            let pending: Vec<_> = (0..MOST).map(begin).collect();
+            assert!(!pending.iter().any(Operation::is_complete), "{} is refused too early", pending[0].what());
+            for other in kinds {
+                fails(other(MOST).wait(PATIENCE), WsaError::NoBuffers);
+            }
+            pending.iter().for_each(Operation::cancel);
+            pending.into_iter().for_each(cancelled);
+        }
+    }
+}
+
+/// contract: X-6
+#[test]
+fn the_bytes_of_datagrams_count_too_and_what_is_refused_is_charged_nothing() {
+    const MOST: usize = 4;
+    const BYTES: usize = 4096;
+    let lab = limited(MOST, BYTES);
+    let client = lab.started();
+    let connection = connected(&client, APPLICATION);
+    let datagrams = client.socket(APPLICATION, Role::Datagram).unwrap();
+    datagrams.bind(local(0)).unwrap();
+    let itself = datagrams.local_address().unwrap();
+    for _ in 0..3 * MOST {
+        fails(connection.socket.receive(BYTES + 1), WsaError::NoBuffers);
+        fails(connection.socket.send(vec![0; BYTES + 1]), WsaError::NoBuffers);
+        fails(datagrams.send_to(vec![0; BYTES + 1], itself), WsaError::NoBuffers);
+        // The sender's address is written before the data.
+        fails(datagrams.receive_from(BYTES), WsaError::NoBuffers);
+        datagrams.send_to(vec![0; BYTES], itself).unwrap();
+        datagrams.receive_from(BYTES - size_of::<ReceivedFrom>()).map(drop).unwrap();
+    }
+    let all = connection.socket.begin_receive(BYTES - 8);
+    let rest = datagrams.begin_receive(8);
+    fails(connection.socket.receive(1), WsaError::NoBuffers);
+    fails(datagrams.send_to(vec![0], itself), WsaError::NoBuffers);
+    for operation in [all.untyped(), rest.untyped()] {
+        operation.cancel();
+        cancelled(operation);
+    }
+    let pending: Vec<_> = (0..MOST).map(|_| connection.socket.begin_receive(8)).collect();
+    fails(connection.socket.receive(8), WsaError::NoBuffers);
+    client.cleanup(APPLICATION).unwrap();
+    pending.into_iter().for_each(cancelled);
+}
+
+/// contract: X-6
+#[test]
 fn what_was_pending_on_one_socket_after_the_other_is_not_kept_by_all_of_them() {
     const MOST: u32 = 200;
     const SOCKETS: usize = 40;
-    let lab = Lab::start_with_parameters(&[("MaxPendingRequests", ntlab::RegistryValue::Number(MOST))]);
+    let lab = Lab::start_with_parameters(&[("MaxPendingRequests", RegistryValue::Number(MOST))]);
     let client = lab.started();
     let connections: Vec<_> = (0..SOCKETS).map(|_| connected(&client, APPLICATION)).collect();
     let (_, before) = lab.machine().pool_in_use();

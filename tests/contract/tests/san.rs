@@ -68,6 +68,7 @@ fn three_processes_share_one_count_and_only_the_last_cleanup_tears_down() {
         clients[cleaner].cleanup(SAN).unwrap();
         for client in &clients {
             assert_eq!(references(client, SAN), left, "every client sees the one count");
+            assert_eq!(client.ledger().unwrap().driver_references[SAN as usize], left, "and it is the driver's");
         }
         let pending = work.iter().flat_map(|(operations, _)| operations).filter(|one| !one.is_complete()).count();
         assert_eq!(pending, work.iter().map(|(operations, _)| operations.len()).sum::<usize>());
@@ -132,6 +133,29 @@ fn what_each_handle_took_is_given_back_when_it_dies() {
     clients[2].cleanup(SAN).unwrap();
     cancelled(receive);
     deregistered(&clients[2]);
+}
+
+/// contract: SAN-7, WSP-9
+#[test]
+fn a_startup_of_san_that_waits_for_what_a_dead_process_left_goes_on_when_it_is_given_back() {
+    for round in 0..20 {
+        let lab = Lab::storm(round);
+        let switch = lab.client();
+        for _ in 0..3 {
+            let process = lab.process();
+            let doomed = process.open();
+            started(&doomed, APPLICATION);
+            let mut of_doomed = [connected(&doomed, APPLICATION), connected(&doomed, APPLICATION)];
+            let dies = process.device().process();
+            lab.machine().in_threads(2, |index| if index == 0 { dies.kill() } else { started(&switch, SAN) });
+            for connection in &mut of_doomed {
+                assert_eq!(connection.peer.ending().unwrap(), Ending::Reset);
+            }
+            switch.cleanup(SAN).unwrap();
+        }
+        eventually("every dead client is gone", || switch.ledger().unwrap().clients == 1);
+        deregistered(&switch);
+    }
 }
 
 /// contract: SAN-1, SAN-6, WSP-8

@@ -139,6 +139,13 @@ impl Machine {
     pub fn timers(&self) -> usize {
         self.inner.clock.active.load(Ordering::Acquire)
     }
+
+    /// How long it takes until the last of the timers that are set is due; none when none is set.
+    #[must_use]
+    pub fn last_timer(&self) -> Option<Duration> {
+        let state = self.inner.clock.state.lock();
+        state.queue.last_key_value().map(|(due, _)| due.0.saturating_duration_since(Instant::now()))
+    }
 }
 
 fn insert(state: &mut State, due: Instant, set: Set) {

@@ -222,6 +222,23 @@ fn a_timer_set_at_unload_or_freed_while_set_is_caught() {
     breaks(&rules::TIMER_FREED, &[free]);
 }
 
+#[test]
+fn the_last_timer_is_the_one_that_is_due_last() {
+    extern "win64" fn set(device: &DEVICE_OBJECT, irp: *mut IRP) -> i32 {
+        for times in [100_000, 1000] {
+            let (_, timer, dpc) = clockwork(device);
+            KeSetTimer(timer, SOON * times, dpc);
+        }
+        complete(irp, NtStatus::SUCCESS, 0)
+    }
+    let bench = Bench::new();
+    assert_eq!(bench.machine.last_timer(), None);
+    assert_eq!(bench.run(set).take().status, NtStatus::SUCCESS);
+    let left = bench.machine.last_timer().expect("two are set");
+    assert!(left <= Duration::from_secs(1000) && left > Duration::from_secs(10), "{left:?}");
+    assert_eq!(bench.finish().violations[0].rule, &rules::TIMER_LIVE);
+}
+
 extern "win64" fn work(_: *const DEVICE_OBJECT, context: *mut c_void) {
     assert_eq!(KeGetCurrentIrql(), 0);
     KeSetEvent(context.cast(), 0, 0);
