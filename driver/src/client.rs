@@ -140,13 +140,6 @@ impl Client {
         self.postponed.swap(false, Ordering::AcqRel)
     }
 
-    /// Sockets that WSK made and does not have back, but for those that are opening.
-    pub fn sockets(&self) -> u32 {
-        [&self.open, &self.closing, &self.lingering]
-            .into_iter()
-            .fold(0, |sum: u32, count| sum.wrapping_add(count.load(Ordering::Relaxed)))
-    }
-
     /// Takes a request: it is pending until [`complete`](Self::complete).
     pub fn take(&self, kind: Kind) {
         self.ledger.take(kind as usize);

@@ -15,42 +15,54 @@ use zerocopy::IntoBytes;
 /// What the driver holds, as a client sees it. `ledger` is all zeros before.
 pub fn write(ledger: &mut Ledger, client: &Client) {
     let driver = client.driver();
-    for target in Target::ALL {
-        add(&mut ledger.references, target, client);
-    }
-    for &kind in Kind::ALL {
-        set(&mut ledger.requests, kind as usize, tally(client.ledger.read(kind as usize)));
-    }
-    ledger.sockets = SocketCounts {
-        open: client.open.load(Ordering::Relaxed),
-        closing: client.closing.load(Ordering::Relaxed),
-        lingering: client.lingering.load(Ordering::Relaxed),
-        reserved: 0,
-    };
     ledger.clients = driver.clients();
     ledger.registered = driver.subsystem.is_registered().into();
     ledger.teardowns = driver.teardowns();
     ledger.lingers_cut = driver.lingers_cut();
     ledger.long_waits = driver.watchdog.long_waits();
-    add_totals(ledger, client);
+    add_counts(ledger, client);
     add_ages(ledger, client);
     add_waits(ledger, driver);
 }
 
-/// Adds up every client: those that are gone, and those that are there.
-fn add_totals(ledger: &mut Ledger, client: &Client) {
+/// The client's own numbers, and everybody's: those who are gone, and those who are there. Each number is read once, so that what is
+/// the client's is part of what is everybody's.
+fn add_counts(ledger: &mut Ledger, client: &Client) {
     let driver = client.driver();
     let (mut totals, mut gone) = ([Count::default(); KINDS], [Count::default(); KINDS]);
-    let visit = |client: &Client| {
-        read(&client.ledger, &mut totals);
-        ledger.driver_sockets = ledger.driver_sockets.wrapping_add(client.sockets().into());
+    let visit = |visited: &Client| {
+        let is_own = core::ptr::eq(visited, client);
+        for (&kind, total) in Kind::ALL.iter().zip(&mut totals) {
+            let count = visited.ledger.read(kind as usize);
+            total.add(count);
+            if is_own {
+                set(&mut ledger.requests, kind as usize, tally(count));
+            }
+        }
+        let sockets = SocketCounts {
+            open: visited.open.load(Ordering::Relaxed),
+            closing: visited.closing.load(Ordering::Relaxed),
+            lingering: visited.lingering.load(Ordering::Relaxed),
+            reserved: 0,
+        };
+        let sum = sockets.open.wrapping_add(sockets.closing).wrapping_add(sockets.lingering);
+        ledger.driver_sockets = ledger.driver_sockets.wrapping_add(sum.into());
+        if is_own {
+            ledger.sockets = sockets;
+        }
         for target in Target::ALL.into_iter().filter(|target| !target.is_drivers()) {
-            add(&mut ledger.driver_references, target, client);
+            let references = visited.instance(target).references();
+            add(&mut ledger.driver_references, target, references);
+            if is_own {
+                add(&mut ledger.references, target, references);
+            }
         }
     };
     driver.for_each_client(visit, |retired| read(retired, &mut gone));
     for target in Target::ALL.into_iter().filter(|target| target.is_drivers()) {
-        add(&mut ledger.driver_references, target, client);
+        let references = client.instance(target).references();
+        add(&mut ledger.driver_references, target, references);
+        add(&mut ledger.references, target, references);
     }
     for ((&kind, mut total), gone) in Kind::ALL.iter().zip(totals).zip(gone) {
         total.add(gone);
@@ -59,9 +71,9 @@ fn add_totals(ledger: &mut Ledger, client: &Client) {
 }
 
 /// Adds a target's references to its provider's.
-fn add(references: &mut [u32], target: Target, client: &Client) {
+fn add(references: &mut [u32], target: Target, more: u32) {
     if let Some(total) = references.get_mut(target.provider() as usize) {
-        *total = total.wrapping_add(client.instance(target).references());
+        *total = total.wrapping_add(more);
     }
 }
 

@@ -8,7 +8,10 @@ use contract::{
     started,
     traffic::{Connection, connected, listening, stuck_send},
 };
-use std::thread;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 use wskctl::{Client, Exit, Socket};
 
 /// contract: CARD-2
@@ -156,6 +159,47 @@ fn the_ledger_tells_a_clients_own_numbers_from_everybodys() {
         Tally { taken: 1, completed: 1, cancelled: 1 },
         "a client's numbers outlive it"
     );
+}
+
+/// contract: X-7
+#[test]
+fn what_is_a_clients_own_is_part_of_everybodys_in_every_ledger() {
+    for round in 0..8 {
+        let lab = Lab::storm(round);
+        let (client, other) = (lab.started(), lab.started());
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let working: Vec<_> = [client.clone(), client.clone(), other]
+                .into_iter()
+                .map(|client| {
+                    scope.spawn(move || {
+                        for _ in 0..30 {
+                            started(&client, TRANSPORT);
+                            client.socket(APPLICATION, Role::Connection).unwrap().close().unwrap();
+                            client.cleanup(TRANSPORT).unwrap();
+                        }
+                    })
+                })
+                .collect();
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let seen = client.ledger().unwrap();
+                    let own = seen.sockets.open + seen.sockets.closing + seen.sockets.lingering;
+                    assert!(u64::from(own) <= seen.driver_sockets, "{own} of {} sockets", seen.driver_sockets);
+                    for (own, all) in seen.references.iter().zip(seen.driver_references) {
+                        assert!(*own <= all, "{:?} of {:?}", seen.references, seen.driver_references);
+                    }
+                    for (own, all) in seen.requests.iter().zip(seen.driver_requests) {
+                        assert!(own.taken <= all.taken && own.completed <= all.completed, "{own:?} of {all:?}");
+                        assert!(own.pending() <= all.pending() && own.cancelled <= all.cancelled, "{own:?} of {all:?}");
+                    }
+                }
+            });
+            let ended: Vec<_> = working.into_iter().map(|worker| worker.join()).collect();
+            over.store(true, Ordering::Relaxed);
+            ended.into_iter().for_each(|end| end.unwrap());
+        });
+    }
 }
 
 /// contract: X-7
