@@ -8,6 +8,7 @@ use contract::{
     eventually, raw, started,
     traffic::{any, bound, connected, listening, local, unused_address},
 };
+use ntlab::wsk::ProviderState;
 use std::{net::UdpSocket, thread};
 use wskctl::{
     Operation, Socket,
@@ -179,6 +180,42 @@ fn datagrams_are_told_of_and_left_for_the_receive() {
         assert_eq!(socket.receive_from(8).unwrap().data, [round, 2]);
     }
     told(event);
+}
+
+/// contract: CARD-2
+#[test]
+fn a_datagram_that_was_received_is_not_told_of_again() {
+    let lab = Lab::start();
+    let client = lab.started();
+    let socket = client.socket(APPLICATION, Role::Datagram).unwrap();
+    socket.bind(local(0)).unwrap();
+    let to = ("127.0.0.1", socket.local_address().unwrap().port());
+    let program = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for round in 0..3_u8 {
+        let event = socket.begin_events(Events::READ);
+        waits(&event);
+        program.send_to(&[round], to).unwrap();
+        assert_eq!(told(event), (Events::READ, 0));
+        assert_eq!(socket.receive_from(8).unwrap().data, [round]);
+    }
+}
+
+/// contract: WSA-6
+#[test]
+fn who_waits_for_events_is_told_that_the_provider_is_lost() {
+    let lab = Lab::start();
+    let client = lab.started();
+    let connection = connected(&client, APPLICATION);
+    let datagrams = client.socket(APPLICATION, Role::Datagram).unwrap();
+    datagrams.bind(local(0)).unwrap();
+    let close = connection.socket.begin_events(Events::READ | Events::CLOSE);
+    let read = datagrams.begin_events(Events::READ);
+    waits(&close);
+    lab.machine().network().set_provider(ProviderState::Lost);
+    assert_eq!(told(close), (Events::CLOSE, WsaError::NetworkDown.code()));
+    assert_eq!(told(read), (Events::READ, WsaError::NetworkDown.code()));
+    client.cleanup(APPLICATION).unwrap();
+    deregistered(&client);
 }
 
 fn event_is_complete(socket: &Socket) -> bool {

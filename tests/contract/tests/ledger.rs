@@ -109,6 +109,46 @@ fn pending_requests_are_listed_with_kind_socket_process_and_age() {
     cancelled(theirs);
 }
 
+/// contract
+#[test]
+#[cfg(not(windows))]
+fn startups_cleanups_closes_and_look_ups_that_wait_are_listed_too() {
+    let lab = Lab::start();
+    let client = lab.client();
+    started(&client, TRANSPORT);
+    client.startup_namespace(contract::DNS).unwrap().keep();
+    lab.machine().network().hold_look_ups(true);
+    let connection = connected(&client, TRANSPORT);
+    connection.socket.set_linger(contract::abi::Linger { l_onoff: 1, l_linger: 600 }).unwrap();
+    let close = connection.socket.begin_close();
+    let wanted = wskctl::Wanted { node: Some("localhost"), ..wskctl::Wanted::default() };
+    let look_ups = [
+        client.begin_resolve(contract::DNS, &wanted, 4).untyped(),
+        client.begin_names_of(contract::DNS, contract::traffic::local(80), 0).untyped(),
+    ];
+    let cleanup = client.begin_cleanup(TRANSPORT);
+    let startup = client.begin_startup(TRANSPORT, contract::VERSION, contract::abi::CATALOG[0].id);
+    let (total, list) = client.pending(false, 100).unwrap();
+    let waiting = [Kind::Startup, Kind::Cleanup, Kind::Close, Kind::NameToAddresses, Kind::AddressToName];
+    assert_eq!((total, &kinds(&list)[..]), (5, &waiting[..]));
+    let ledger = client.ledger().unwrap();
+    for entry in &list {
+        let kind = entry.kind().unwrap();
+        let of_names = matches!(kind, Kind::NameToAddresses | Kind::AddressToName);
+        let provider = if of_names { contract::abi::Provider::Namespace } else { TRANSPORT };
+        assert_eq!((entry.provider(), entry.waiter()), (Some(provider), Some(Waiter::Caller)), "{entry:?}");
+        let of_socket = entry.socket == connection.socket.handle();
+        assert!(of_socket == (kind == Kind::Close) && ledger.oldest[kind as usize] > 0, "{entry:?}");
+    }
+    drop(connection.peer);
+    for mut operation in [close.untyped(), cleanup.untyped(), startup.untyped()] {
+        assert_eq!(operation.completion(PATIENCE).unwrap().status, 0, "{}", operation.what());
+    }
+    client.cleanup_namespace(contract::DNS).unwrap();
+    look_ups.into_iter().for_each(cancelled);
+    assert_eq!(client.pending(false, 100).unwrap().0, 0);
+}
+
 /// contract: X-7, CARD-2
 #[test]
 fn the_list_of_pending_requests_is_cut_where_the_output_ends_and_says_so() {
@@ -142,6 +182,9 @@ fn the_ledger_names_what_a_teardown_waits_for() {
     assert_eq!(observer.ledger().unwrap().waiting, 0, "nothing is waited for");
     let mut send = stuck_send(&connection.socket);
     connection.socket.close_gracefully(Some(600_000)).unwrap();
+    eventually("the close is older than the teardown will be", || {
+        observer.ledger().unwrap().waits().iter().any(|wait| wait.age >= 50)
+    });
     let mut cleanup = client.begin_cleanup(TRANSPORT);
 
     // The peer does not read: the send does not end, and the teardown waits for it.

@@ -60,6 +60,31 @@ fn a_startup_that_waits_for_the_provider_is_noticed_and_named() {
 
 /// contract: X-2
 #[test]
+fn of_teardowns_and_startups_that_last_one_after_the_other_each_is_noticed() {
+    let lab = Lab::start();
+    let (client, network) = (lab.client(), lab.machine().network());
+    let noticed = || client.ledger().unwrap().long_waits;
+    for round in 1..=2 {
+        network.set_provider(ProviderState::NotReady);
+        let startup = client.begin_startup(APPLICATION, VERSION, 0);
+        eventually("the startup is noticed", || noticed() == 3 * round - 2);
+        startup.cancel();
+        cancelled(startup);
+        network.set_provider(ProviderState::Ready);
+
+        started(&client, TRANSPORT);
+        let connection = connected(&client, TRANSPORT);
+        connection.socket.close_gracefully(Some(600_000)).unwrap();
+        let mut cleanup = client.begin_cleanup(TRANSPORT);
+        eventually("so are the close and the teardown", || noticed() == 3 * round);
+        drop(connection.peer);
+        cleanup.wait(PATIENCE).unwrap();
+    }
+    deregistered(&client);
+}
+
+/// contract: X-2
+#[test]
 fn a_driver_that_waits_for_nothing_has_no_timer() {
     let lab = Lab::start();
     let client = lab.client();
