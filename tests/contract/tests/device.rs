@@ -195,9 +195,11 @@ fn what_is_a_clients_own_is_part_of_everybodys_in_every_ledger() {
                     }
                 }
             });
-            let ended: Vec<_> = working.into_iter().map(|worker| worker.join()).collect();
+            let ended: Vec<_> = working.into_iter().map(thread::ScopedJoinHandle::join).collect();
             over.store(true, Ordering::Relaxed);
-            ended.into_iter().for_each(|end| end.unwrap());
+            for end in ended {
+                end.unwrap();
+            }
         });
     }
 }
