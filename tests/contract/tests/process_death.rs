@@ -111,6 +111,25 @@ fn a_handle_that_closes_gives_back_what_was_taken_through_it_while_the_client_li
     deregistered(&right);
 }
 
+/// contract: WSP-8, WSA-2
+#[test]
+fn what_another_handle_has_released_is_not_given_back_once_more_when_its_taker_closes() {
+    let lab = Lab::start();
+    let process = lab.process();
+    let (left, right) = (process.open(), process.open());
+    started(&left, APPLICATION);
+    started(&left, APPLICATION);
+    right.cleanup(APPLICATION).unwrap();
+    started(&right, APPLICATION);
+    let mut connection = connected(&right, APPLICATION);
+    left.close();
+    eventually("the closed handle's one reference is gone", || references(&right, APPLICATION) == 1);
+    connection.peer.send(b"alive").unwrap();
+    assert_eq!(connection.socket.receive(8).unwrap(), b"alive");
+    right.cleanup(APPLICATION).unwrap();
+    deregistered(&right);
+}
+
 /// contract: WSP-8
 #[test]
 fn closing_a_handle_that_took_nothing_ends_no_other_handles_requests() {
