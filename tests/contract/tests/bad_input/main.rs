@@ -225,6 +225,9 @@ fn a_wrong_field_is_found_before_a_missing_startup_and_a_wrong_length_before_bot
         input[at..at + bytes.len()].copy_from_slice(&bytes);
         let completion = raw::request(&client, ioctl as u32, &input, output);
         assert_eq!(WsaError::from_status(completion.status), Some(error), "{ioctl:?} with {bytes:?} at {at}");
+        if let Some(short) = raw::least_output(ioctl).checked_sub(1) {
+            refused(&client, ioctl as u32, &input, short, raw::BUFFER_TOO_SMALL);
+        }
         input.push(0);
         refused(&client, ioctl as u32, &input, output, INFO_LENGTH_MISMATCH);
     }
