@@ -3,7 +3,7 @@
 
 use contract::{
     APPLICATION, Lab, PATIENCE, TRANSPORT,
-    abi::{Address, Role, WsaError},
+    abi::{Address, Kind, Role, WsaError},
     check::{STATUS_CANCELLED, cancelled, deregistered, fails, references},
     eventually, started, startup,
     traffic::{Connection, accepted, connected, listening, stuck_send},
@@ -55,6 +55,8 @@ fn everything_is_given_back(lab: &Lab, estate: Estate) {
         }
     }
     let ledger = observer.ledger().unwrap();
+    let receives = ledger.driver_requests[Kind::Receive as usize];
+    assert_eq!((receives.taken, receives.cancelled), (3, 3), "what a dead client's requests came to is still counted");
     for (taken, completed) in ledger.driver_requests.iter().map(|tally| (tally.taken, tally.completed)).skip(2) {
         assert_eq!(taken, completed, "every request of the dead client is completed");
     }
