@@ -102,7 +102,7 @@ errors! {
     /// The address family is not served.
     FamilyNotSupported "WSAEAFNOSUPPORT" = 10047, customer(10047), [];
     /// The local address is taken.
-    AddressInUse "WSAEADDRINUSE" = 10048, status(0xC000_020A), [0xC000_0043, 0xC000_0209];
+    AddressInUse "WSAEADDRINUSE" = 10048, status(0xC000_020A), [0xC000_0043, 0xC000_0209, 0xC000_0238];
     /// The address is not one of this machine's, or can't be connected to.
     AddressNotAvailable "WSAEADDRNOTAVAIL" = 10049, status(0xC000_0207), [0xC000_0141];
     /// The network subsystem has failed, or has given the socket up.
@@ -183,6 +183,7 @@ mod tests {
             (0xC000_013F, WsaError::TimedOut),
             (0xC000_023E, WsaError::NetworkUnreachable),
             (0xC000_0209, WsaError::AddressInUse),
+            (0xC000_0238, WsaError::AddressInUse),
             (0xC000_013D, WsaError::NoBuffers),
             (0xC000_0044, WsaError::NoBuffers),
             (0xC000_A013, WsaError::ProtocolNotSupported),

@@ -1,9 +1,10 @@
 //! What tests assert again and again.
 
-use crate::PATIENCE;
+use crate::{PATIENCE, close_is_abortive};
 use wskctl::{
     Client, Error, Operation, Reply,
     abi::{Kind, Ledger, NtStatus, Provider, WsaError},
+    peer::{Ending, Peer},
 };
 
 /// `STATUS_CANCELLED`.
@@ -38,6 +39,16 @@ pub fn cancelled<R: Reply>(mut operation: Operation<R>) {
         operation.what(),
         completion.status
     );
+}
+
+/// The peer sees a reset; in stock Wine, whose WSK closes gracefully where Windows' aborts, that the connection ends.
+///
+/// # Panics
+/// It does not.
+#[track_caller]
+pub fn reset(peer: &mut Peer) {
+    let ending = peer.ending().expect("the connection ends");
+    assert!(ending == Ending::Reset || !close_is_abortive(), "{ending:?}");
 }
 
 /// This client's requests that can stay pending and are.

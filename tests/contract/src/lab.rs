@@ -125,6 +125,12 @@ impl Lab {
     }
 }
 
+/// Whether closing a socket resets its peer.
+#[must_use]
+pub const fn close_is_abortive() -> bool {
+    true
+}
+
 /// Has `body` do something on a driver that has just been started, as a program of the harness does it. What the rules say at the end.
 ///
 /// # Panics

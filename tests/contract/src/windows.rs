@@ -59,6 +59,12 @@ fn device() -> Backend {
     Choice { kind: Kind::Device, ..Choice::default() }.open().expect("this is Windows")
 }
 
+/// Whether closing a socket resets its peer: on Windows, and not in stock Wine.
+#[must_use]
+pub fn close_is_abortive() -> bool {
+    device().close_is_abortive()
+}
+
 /// Has `body` do something on a driver that has just been started, as a program of the harness does it. No rules are asked here.
 ///
 /// # Panics

@@ -4,7 +4,9 @@
 use contract::{
     APPLICATION, GLANCE, Lab, PATIENCE, TRANSPORT,
     abi::{Address, Kind, Provider, Role, WsaError},
-    check::{STATUS_CANCELLED, cancelled, deregistered, fails, nothing_held, pending, references, without_looks},
+    check::{
+        STATUS_CANCELLED, cancelled, deregistered, fails, nothing_held, pending, references, reset, without_looks,
+    },
     started, startup,
     traffic::{Connection, accepted, bound, connected, connected_to, listening, stuck_send},
 };
@@ -12,7 +14,7 @@ use std::{thread, time::Duration};
 use wskctl::{
     Client, Operation,
     device::Completion,
-    peer::{Ending, Listener, Peer},
+    peer::{Listener, Peer},
 };
 
 /// A listener with an accept pending, connections of both kinds with receives pending, and a send that can't finish.
@@ -75,14 +77,12 @@ fn cleanups_before_the_last_cancel_nothing_and_data_still_flows() {
 
 /// contract: WSA-10, WSA-11, WSA-13, CARD-3
 #[test]
-#[cfg_attr(windows, ignore = "stock Wine's WSK resets no peer")]
 fn the_last_cleanup_ends_every_pending_request_cancelled_and_resets_the_peers() {
     everything_ends(APPLICATION);
 }
 
 /// contract: WSP-4, WSP-5, CARD-3
 #[test]
-#[cfg_attr(windows, ignore = "stock Wine's WSK resets no peer")]
 fn the_last_cleanup_of_transport_ends_every_pending_request_cancelled_and_resets_the_peers() {
     everything_ends(TRANSPORT);
 }
@@ -99,7 +99,7 @@ fn everything_ends(provider: Provider) {
         cancelled(operation);
     }
     for mut connection in connections {
-        assert_eq!(connection.peer.ending().unwrap(), Ending::Reset);
+        reset(&mut connection.peer);
         fails(connection.socket.receive(1), WsaError::NotInitialised);
     }
     assert!(Peer::connect(address).is_err(), "a listener that is gone still listens");
@@ -112,7 +112,6 @@ fn everything_ends(provider: Provider) {
 
 /// contract: WSA-11
 #[test]
-#[cfg_attr(windows, ignore = "stock Wine's WSK resets no peer")]
 fn sockets_without_requests_are_reset_by_the_last_cleanup_too() {
     let lab = Lab::start();
     let client = lab.started();
@@ -124,8 +123,8 @@ fn sockets_without_requests_are_reset_by_the_last_cleanup_too() {
     let Connection { peer: mut sender, .. } = unread;
     sender.send(b"never received").unwrap();
     client.cleanup(APPLICATION).unwrap();
-    assert_eq!(idle.peer.ending().unwrap(), Ending::Reset);
-    assert_eq!(sender.ending().unwrap(), Ending::Reset);
+    reset(&mut idle.peer);
+    reset(&mut sender);
     assert!(Peer::connect(address).is_err());
     deregistered(&client);
 }
@@ -224,7 +223,6 @@ fn the_last_cleanup_of_one_provider_leaves_the_others_sockets_alone() {
 
 /// contract: WSA-11, X-8
 #[test]
-#[cfg_attr(windows, ignore = "stock Wine's WSK resets no peer")]
 fn one_clients_last_cleanup_resets_its_sockets_and_leaves_another_client_alone() {
     let lab = Lab::start();
     let (left, right) = (lab.started(), lab.started());
@@ -233,7 +231,7 @@ fn one_clients_last_cleanup_resets_its_sockets_and_leaves_another_client_alone()
     let (mut their_receive, my_receive) = (theirs.socket.begin_receive(8), mine.socket.begin_receive(8));
     left.cleanup(APPLICATION).unwrap();
     cancelled(my_receive);
-    assert_eq!(mine.peer.ending().unwrap(), Ending::Reset);
+    reset(&mut mine.peer);
     theirs.peer.send(b"alive").unwrap();
     assert_eq!(their_receive.wait(PATIENCE).unwrap(), b"alive");
     right.cleanup(APPLICATION).unwrap();

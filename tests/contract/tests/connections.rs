@@ -1,5 +1,5 @@
 //! Addresses, families, and the end of a connection.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 
 use contract::{
     APPLICATION, Lab, PATIENCE,
@@ -17,6 +17,7 @@ use wskctl::peer::Ending;
 
 /// contract: X-10
 #[test]
+#[cfg_attr(windows, ignore = "stock Wine's WSK tells no address of a socket")]
 fn both_ends_of_a_connection_are_told_their_addresses() {
     let lab = Lab::start();
     let client = lab.started();
@@ -38,6 +39,7 @@ fn both_ends_of_a_connection_are_told_their_addresses() {
 
 /// contract: X-10
 #[test]
+#[cfg_attr(windows, ignore = "stock Wine's WSK has no IPv6")]
 fn a_kernel_socket_connects_and_listens_over_ipv6() {
     let lab = Lab::start();
     let client = lab.started();
@@ -81,6 +83,7 @@ fn an_address_of_another_family_is_refused_and_changes_nothing() {
 
 /// contract: WSA-12
 #[test]
+#[cfg_attr(windows, ignore = "stock Wine's WSK has no shutdown")]
 fn after_shutdown_and_the_peers_close_every_byte_has_arrived_at_any_amount() {
     for (amount, pause) in [(1, 0), (100_000, 1), (8 << 20, 0), (3_000_000, 5), (64 << 20, 0)] {
         let lab = Lab::start();
@@ -115,6 +118,7 @@ fn read_slowly(mut peer: TcpStream, pause: Duration) -> Vec<u8> {
 
 /// contract: CARD-2
 #[test]
+#[cfg_attr(windows, ignore = "stock Wine's WSK has no shutdown")]
 fn a_shut_down_direction_sends_no_more_and_receives_on() {
     let lab = Lab::start();
     let client = lab.started();
@@ -133,6 +137,7 @@ fn a_shut_down_direction_sends_no_more_and_receives_on() {
 
 /// contract: CARD-2
 #[test]
+#[cfg_attr(windows, ignore = "stock Wine's WSK has no shutdown")]
 fn an_aborted_connection_is_reset() {
     let lab = Lab::start();
     let client = lab.started();

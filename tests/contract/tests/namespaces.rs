@@ -1,5 +1,5 @@
 //! Namespace providers: a count for each GUID of each client.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 
 use contract::{
     APPLICATION, DNS, Lab, NUMERIC, TRANSPORT, VERSION,

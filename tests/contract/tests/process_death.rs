@@ -4,15 +4,11 @@
 use contract::{
     APPLICATION, Lab, PATIENCE, TRANSPORT,
     abi::{Address, Kind, Role, WsaError},
-    check::{STATUS_CANCELLED, cancelled, deregistered, fails, references},
+    check::{STATUS_CANCELLED, cancelled, deregistered, fails, references, reset},
     eventually, started, startup,
     traffic::{Connection, accepted, connected, listening, stuck_send},
 };
-use wskctl::{
-    Client, Operation,
-    device::Completion,
-    peer::{Ending, Peer},
-};
+use wskctl::{Client, Operation, device::Completion, peer::Peer};
 
 /// What a dying client leaves, seen from outside.
 struct Estate {
@@ -46,7 +42,7 @@ fn everything_is_given_back(lab: &Lab, estate: Estate) {
     };
     eventually("the dead client's references, sockets and registration are gone", gone);
     for mut peer in estate.peers {
-        assert_eq!(peer.ending().unwrap(), Ending::Reset);
+        reset(&mut peer);
     }
     assert!(Peer::connect(estate.address).is_err(), "a dead client's listener still listens");
     for mut operation in estate.operations {
@@ -64,7 +60,6 @@ fn everything_is_given_back(lab: &Lab, estate: Estate) {
 
 /// contract: WSP-8
 #[test]
-#[cfg_attr(windows, ignore = "stock Wine's WSK resets no peer")]
 fn the_last_handles_close_releases_everything_and_resets_the_peers() {
     let lab = Lab::start();
     let client = lab.client();
@@ -75,7 +70,6 @@ fn the_last_handles_close_releases_everything_and_resets_the_peers() {
 
 /// contract: WSP-8
 #[test]
-#[cfg_attr(windows, ignore = "stock Wine's WSK resets no peer")]
 fn a_process_that_exits_without_cleanup_leaves_nothing() {
     let lab = Lab::start();
     let process = lab.process();
@@ -86,7 +80,6 @@ fn a_process_that_exits_without_cleanup_leaves_nothing() {
 
 /// contract: WSP-8
 #[test]
-#[cfg_attr(windows, ignore = "stock Wine's WSK resets no peer")]
 fn a_process_that_is_killed_in_the_middle_of_pending_requests_leaves_nothing() {
     let lab = Lab::start();
     let process = lab.process();
@@ -215,7 +208,6 @@ fn a_process_can_end_while_its_last_cleanup_is_under_way() {
 
 /// contract: WSA-15, WSP-8
 #[test]
-#[cfg_attr(windows, ignore = "stock Wine's WSK resets no peer")]
 fn the_driver_unloads_while_the_teardowns_of_dead_clients_are_under_way() {
     for round in 0..4 {
         let lab = Lab::storm(round);
@@ -228,7 +220,7 @@ fn the_driver_unloads_while_the_teardowns_of_dead_clients_are_under_way() {
         // The unload comes at once, waits for the teardowns, and leaves nothing: or the lab fails.
         drop(lab);
         for mut peer in estates.into_iter().flat_map(|estate| estate.peers) {
-            assert_eq!(peer.ending().unwrap(), Ending::Reset);
+            reset(&mut peer);
         }
     }
 }

@@ -1,14 +1,14 @@
 //! What sockets do between their creation and their close.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(any(windows, all(target_os = "linux", target_arch = "x86_64")))]
 
 use contract::{
     APPLICATION, GLANCE, Lab, PATIENCE,
     abi::{Kind, Role, WsaError},
-    check::{cancelled, fails, pending},
+    check::{cancelled, fails, pending, reset},
     traffic::{accepted, any, bound, connected, connected_to, listening, local, stuck_send, unused_address},
 };
 use std::thread;
-use wskctl::peer::{Ending, Listener, Peer};
+use wskctl::peer::{Listener, Peer};
 
 /// contract: CARD-2
 #[test]
@@ -71,6 +71,7 @@ fn receives_complete_in_the_order_in_which_they_were_issued() {
 
 /// contract: CARD-2
 #[test]
+#[cfg_attr(windows, ignore = "stock Wine's WSK does not wait for all")]
 fn a_receive_that_waits_for_all_ends_only_when_its_buffer_is_full() {
     let lab = Lab::start();
     let client = lab.started();
@@ -114,6 +115,7 @@ fn a_connect_to_a_port_where_nobody_listens_is_refused() {
 
 /// contract: CARD-2
 #[test]
+#[cfg_attr(windows, ignore = "stock Wine's WSK says no more of an address of another machine than that it is invalid")]
 fn an_address_that_is_taken_or_foreign_can_not_be_bound() {
     let lab = Lab::start();
     let client = lab.started();
@@ -157,6 +159,7 @@ fn a_request_in_the_wrong_state_or_on_the_wrong_kind_of_socket_says_which() {
 
 /// contract: CARD-2
 #[test]
+#[cfg_attr(windows, ignore = "stock Wine's WSK has no shutdown")]
 fn a_connection_sends_nothing_at_once_and_does_not_receive_into_no_buffer() {
     let lab = Lab::start();
     let client = lab.started();
@@ -242,7 +245,7 @@ fn a_close_ends_the_sockets_requests_cancelled_and_resets_the_peer_and_leaves_ot
     connection.socket.close().unwrap();
     receives.into_iter().for_each(cancelled);
     cancelled(send);
-    assert_eq!(connection.peer.ending().unwrap(), Ending::Reset);
+    reset(&mut connection.peer);
     fails(connection.socket.close(), WsaError::NotSocket);
     fails(connection.socket.receive(1), WsaError::NotSocket);
     other.peer.send(b"alive").unwrap();
@@ -265,6 +268,7 @@ fn a_closed_listener_ends_its_accepts_and_stops_listening() {
 
 /// contract: X-1
 #[test]
+#[cfg_attr(windows, ignore = "stock Wine's WSK can't cancel a request")]
 fn cancelling_one_receive_among_many_ends_that_one_only() {
     let lab = Lab::start();
     let client = lab.started();
@@ -286,6 +290,7 @@ fn cancelling_one_receive_among_many_ends_that_one_only() {
 
 /// contract: X-1
 #[test]
+#[cfg_attr(windows, ignore = "stock Wine's WSK can't cancel a request")]
 fn cancelling_an_accept_that_waits_or_is_out_leaves_the_others_to_take_connections() {
     let lab = Lab::start();
     let client = lab.started();
@@ -305,6 +310,7 @@ fn cancelling_an_accept_that_waits_or_is_out_leaves_the_others_to_take_connectio
 
 /// contract: X-1
 #[test]
+#[cfg_attr(windows, ignore = "stock Wine's WSK can't cancel a request")]
 fn cancelling_everything_of_a_handle_ends_everything_and_the_sockets_stay() {
     let lab = Lab::start();
     let client = lab.started();

@@ -21,7 +21,21 @@ use crate::{
 };
 
 /// The contract's test programs that need nothing of the lab's own.
-const PORTABLE: [&str; 6] = ["cleanup", "ledger", "process_death", "restarts", "scenarios", "startup"];
+const PORTABLE: [&str; 13] = [
+    "blocking",
+    "cleanup",
+    "connections",
+    "device",
+    "ledger",
+    "namespaces",
+    "overlapped",
+    "process_death",
+    "restarts",
+    "san",
+    "scenarios",
+    "sockets",
+    "startup",
+];
 const BCRYPT_PRIMITIVES: &str = include_str!("../sysroot/bcryptprimitives.c");
 
 /// `cargo lab build`

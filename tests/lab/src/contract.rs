@@ -47,8 +47,8 @@ fn run_tagged(workspace: &Workspace, proofs: &Proofs) -> Result<Results> {
         .only(|program| proofs.values().flatten().any(|test| test.root == program.root));
     let mut results = bench.host(&[])?;
     results.add(bench.lab(&[], SEED)?);
-    results.add(bench.wine()?);
-    results.add(bench.portable()?);
+    results.add(bench.wine(&[])?);
+    results.add(bench.portable(&[])?);
     Ok(results)
 }
 

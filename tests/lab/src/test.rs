@@ -31,8 +31,8 @@ pub fn run(workspace: &Workspace, options: &cli::Test) -> Result<Outcome> {
         }
     }
     if everything || options.wine {
-        results.add(bench.wine()?);
-        results.add(bench.portable()?);
+        results.add(bench.wine(&options.arguments)?);
+        results.add(bench.portable(&options.arguments)?);
     }
     let mut proven = true;
     if everything && options.arguments.is_empty() {
@@ -143,23 +143,23 @@ impl<'a> Bench<'a> {
     }
 
     /// The story that this program tells in stock Wine, as one test.
-    pub fn wine(&self) -> Result<Results> {
+    pub fn wine(&self, arguments: &[String]) -> Result<Results> {
         artifacts::build_sound_driver(self.workspace, &self.tools, Profile::Release)?;
         artifacts::build_windows_harness(self.workspace, &self.tools)?;
         progress("Wine tests");
         let programs = self.programs(&["--package", "contract", "--test", "wine"])?;
         let environment = [("LAB", self.this_program.as_os_str())];
-        let arguments = ["--ignored".to_owned()];
+        let arguments = [&["--ignored".to_owned()], arguments].concat();
         Run { place: Place::Wine, arguments: &arguments, environment: &environment, show: self.show }.run(&programs)
     }
 
     /// Those of the contract's tests that need nothing of the lab's own, in stock Wine.
-    pub fn portable(&self) -> Result<Results> {
+    pub fn portable(&self, arguments: &[String]) -> Result<Results> {
         let driver = artifacts::build_sound_driver(self.workspace, &self.tools, Profile::Release)?;
         artifacts::build_windows_harness(self.workspace, &self.tools)?;
         let mut programs = artifacts::build_contract_for_windows(self.workspace)?;
         programs.retain(|program| (self.chosen)(program));
-        wine::tests::run(self.workspace, &self.tools, driver, &programs, self.show)
+        wine::tests::run(self.workspace, &self.tools, driver, &programs, arguments, self.show)
     }
 
     /// Counts as one test.

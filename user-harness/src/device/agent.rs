@@ -207,6 +207,8 @@ struct RemoteState {
     completion: Option<Completion>,
     observer: Option<Observer>,
     complete: bool,
+    /// The other process is gone: no completion will come.
+    lost: bool,
 }
 
 impl Agent {
@@ -312,10 +314,19 @@ impl Link {
             }
         }
         lock(&self.opened).clear();
+        // Nothing more will be heard of what is out.
+        for remote in lock(&self.requests).drain().map(|(_, remote)| remote) {
+            remote.lose();
+        }
     }
 }
 
 impl Remote {
+    fn lose(&self) {
+        lock(&self.state).lost = true;
+        self.done.notify_all();
+    }
+
     fn complete(&self, completion: Completion) {
         let mut state = lock(&self.state);
         state.completion = Some(completion);
@@ -380,7 +391,7 @@ impl RequestBackend for RemoteRequest {
         let mut state = lock(&self.remote.state);
         while state.completion.is_none() {
             let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
-            if left.is_zero() {
+            if left.is_zero() || state.lost {
                 return None;
             }
             state = self.remote.done.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;

@@ -21,6 +21,7 @@ pub fn run(
     tools: &Tools,
     driver: PathBuf,
     programs: &[Program],
+    arguments: &[String],
     show: fn(&str),
 ) -> Result<Results> {
     let harness = artifacts::build_windows_harness(workspace, tools)?;
@@ -37,7 +38,8 @@ pub fn run(
         files::copy(&program.file, &session.prefix.drive_c("wskclient").join(name))?;
         let file = format!(r"{HOME}\{name}");
         // One at a time: there is one driver.
-        let mut running = session.prefix.start_with(&file, &["--test-threads", "1"], b"", &environment)?;
+        let all: Vec<_> = ["--test-threads", "1"].into_iter().chain(arguments.iter().map(String::as_str)).collect();
+        let mut running = session.prefix.start_with(&file, &all, b"", &environment)?;
         let ended = running.wait(LIMIT);
         results.add(run.read(&running.output()?, &program.root));
         match ended {
