@@ -45,6 +45,8 @@ pub struct Client {
     pub lingering: AtomicU32,
     listed: AtomicBool,
     postponed: AtomicBool,
+    /// It died with sockets, which startups wait for; see [`Driver::is_clearing_up`].
+    leaves_sockets: AtomicBool,
 }
 
 /// What a client costs, with the count of its pointers and a pool header.
@@ -73,6 +75,7 @@ impl Client {
             lingering: AtomicU32::new(0),
             listed: AtomicBool::new(false),
             postponed: AtomicBool::new(false),
+            leaves_sockets: AtomicBool::new(false),
         })
     }
 
@@ -188,13 +191,35 @@ impl Client {
     }
 
     /// Closes the sockets that nobody can name any more and that no teardown of the client's comes to: a provider that is counted
-    /// for the driver may be up for others.
+    /// for the driver may be up for others. Startups wait for them (contract: WSP-9).
     fn close_orphans(&self) {
+        if !self.has_lingering_only() && !self.leaves_sockets.swap(true, Ordering::SeqCst) {
+            self.driver.clears_up();
+        }
         self.table.for_each(|socket| {
             if socket.spec().target.is_drivers() {
                 socket.close();
             }
         });
+    }
+
+    /// Whether it has no sockets but those that linger. One that lingers counts as such until just before it gives its slot back.
+    pub fn has_lingering_only(&self) -> bool {
+        self.table.used() == self.lingering.load(Ordering::Acquire)
+    }
+
+    /// Whether it died with sockets that are not all given back. Whoever gives one back has the worker look.
+    pub fn leaves_sockets(&self) -> bool {
+        // Who dies writes and then looks at the sockets; a socket that goes leaves its slot and then looks here.
+        fence(Ordering::SeqCst);
+        self.leaves_sockets.load(Ordering::Acquire)
+    }
+
+    /// Lets startups go on if nothing but lingering sockets is left of a dead client. On the worker.
+    fn see_to_orphans(&self) {
+        if self.leaves_sockets() && self.has_lingering_only() && self.leaves_sockets.swap(false, Ordering::SeqCst) {
+            self.driver.cleared_up();
+        }
     }
 
     /// Counts a request's completion. Call it before the caller can see it.
@@ -240,6 +265,7 @@ unsafe fn run(work: NonNull<Work>, passive: Passive) {
     for target in Target::ALL.into_iter().filter(|target| !target.is_drivers()) {
         client.instance(target).run(Home::Client(&client), passive);
     }
+    client.see_to_orphans();
 }
 
 /// What a client has started for itself. What is counted for the driver is the driver's.

@@ -141,7 +141,10 @@ impl Instance {
         if !self.is_served(client) {
             return irp.complete(WsaError::SystemNotReady.status(), 0);
         }
-        let count = |lifecycle: &mut Lifecycle, share: &mut Share| self.count(lifecycle, share, request);
+        let count = |lifecycle: &mut Lifecycle, share: &mut Share| match lifecycle.state() {
+            state if self.waits_for_the_dead(state, client.driver()) => Startup::Waits(state),
+            _ => self.count(lifecycle, share, request),
+        };
         let startup = self.event(handle, |lifecycle, share| (!handle.is_dead()).then(|| count(lifecycle, share)));
         let Some(startup) = startup else { return irp.complete(WsaError::OperationAborted.status(), 0) };
         match startup {
@@ -250,7 +253,7 @@ impl Instance {
         let awaited = match self.lifecycle().state() {
             State::Starting => Awaited::Provider,
             State::Stopping => Awaited::Teardown,
-            State::Down if driver.is_clearing_up() => Awaited::Teardown,
+            State::Down | State::Up if driver.is_clearing_up() => Awaited::Teardown,
             State::Down | State::Up => Awaited::Worker,
         };
         oldest.map(|since| (since, awaited))

@@ -1,7 +1,7 @@
 //! The start of a provider, for the startups that wait: on the worker, since it may wait for the network subsystem.
 
 use super::Instance;
-use crate::driver::{Acquired, CAPTURE_ATTEMPTS};
+use crate::driver::{Acquired, CAPTURE_ATTEMPTS, Driver};
 use crate::queue::{Owner, Parked};
 use crate::startup::StartupRequest;
 use crate::target::Home;
@@ -14,8 +14,7 @@ impl Instance {
     /// Brings the instance up for the startups that wait, if it is not, and counts them.
     pub(super) fn start(&self, home: Home<'_>, passive: Passive) {
         let driver = home.driver();
-        if self.lifecycle().state() == State::Down && driver.is_clearing_up() {
-            // What a dead process left, perhaps this one's predecessor, is given back first: its ports are free then (contract: WSP-9).
+        if self.waits_for_the_dead(self.lifecycle().state(), driver) {
             home.postpone();
             return;
         }
@@ -36,6 +35,17 @@ impl Instance {
             State::Stopping | State::Down => return,
         }
         self.admit(home);
+    }
+
+    /// Whether startups wait until what a dead process left, perhaps this one's predecessor, is given back: its ports are free then
+    /// (contract: WSP-9). Who has a provider that is up goes on with it, but for one that is others' too.
+    pub(super) fn waits_for_the_dead(&self, state: State, driver: &Driver) -> bool {
+        let may_be_anew = match state {
+            State::Down => true,
+            State::Up => self.target.is_drivers(),
+            State::Starting | State::Stopping => false,
+        };
+        may_be_anew && driver.is_clearing_up()
     }
 
     /// The subsystem is there: the first startup that still waits takes the first reference.

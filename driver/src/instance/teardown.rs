@@ -28,9 +28,8 @@ impl Instance {
     /// Lets startups go on if nothing but lingering sockets is left of a dead client.
     pub(super) fn leave_lingering(&self, home: Home<'_>) {
         let Home::Client(client) = home else { return };
-        // A socket that lingers counts as such until just before it gives its slot back.
-        let only_lingering = client.table.used() == client.lingering.load(Ordering::Acquire);
-        if self.target.policy().lingers_at_teardown && only_lingering && self.of_dead.swap(false, Ordering::Relaxed) {
+        let may_linger = self.target.policy().lingers_at_teardown && client.has_lingering_only();
+        if may_linger && self.of_dead.swap(false, Ordering::Relaxed) {
             client.driver().cleared_up();
         }
     }

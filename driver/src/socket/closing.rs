@@ -203,7 +203,7 @@ impl Socket {
             parked.complete(STATUS_SUCCESS, 0);
         }
         instance.leave(&self.client);
-        if instance.is_awaited() {
+        if instance.is_awaited() || self.client.leaves_sockets() {
             // Perhaps only sockets that linger are left.
             self.client.queue_work();
         }
