@@ -10,12 +10,13 @@
 #[derive(Debug, Default)]
 pub struct References {
     total: u32,
-    owed: u32,
+    owed: u64,
 }
 
-/// How many references were taken through one handle and not released through it.
+/// How many references were taken through one handle and not released through it: more than there are, when others release them. A
+/// machine does not live to see the count overflow.
 #[derive(Debug, Default)]
-pub struct Share(u32);
+pub struct Share(u64);
 
 impl Share {
     /// Nothing taken.
@@ -53,10 +54,9 @@ impl References {
     /// Takes one through the handle of `share`. Returns how many there are then, or none at the limit of the count.
     #[must_use]
     pub fn take(&mut self, share: &mut Share) -> Option<u32> {
-        let (total, mine) = (self.total.checked_add(1)?, share.0.checked_add(1)?);
-        self.total = total;
-        share.0 = mine;
-        Some(total)
+        self.total = self.total.checked_add(1)?;
+        share.0 = share.0.saturating_add(1);
+        Some(self.total)
     }
 
     /// Releases one through the handle of `share`, wherever it was taken.
@@ -66,7 +66,6 @@ impl References {
         }
         match share.0.checked_sub(1) {
             Some(left) => share.0 = left,
-            // No more than `total` ever was, so it does not overflow.
             None => self.owed = self.owed.saturating_add(1),
         }
         self.subtract(1)
@@ -83,8 +82,8 @@ impl References {
         }
     }
 
-    fn subtract(&mut self, count: u32) -> Released {
-        match self.total.checked_sub(count) {
+    fn subtract(&mut self, count: u64) -> Released {
+        match u32::try_from(count).ok().and_then(|count| self.total.checked_sub(count)) {
             None => Released::None,
             Some(0) => {
                 self.total = 0;
@@ -132,6 +131,19 @@ mod tests {
         assert_eq!(references.release(&mut releaser), Released::Remaining(1));
         assert_eq!(references.forfeit(&mut taker), Released::Last);
         assert_eq!(references.forfeit(&mut releaser), Released::None);
+    }
+
+    #[test]
+    fn a_handle_whose_references_others_release_takes_more_than_there_can_be_at_once() {
+        let taken = u64::from(u32::MAX) + 5;
+        let (mut references, mut taker) = (References { total: 0, owed: taken }, Share(taken));
+        let (mut releaser, mut other) = (Share::none(), Share::none());
+        assert_eq!(references.take(&mut taker), Some(1));
+        assert_eq!(references.release(&mut releaser), Released::Last);
+        assert_eq!(references.take(&mut taker), Some(1));
+        assert_eq!(references.take(&mut other), Some(2));
+        assert_eq!(references.forfeit(&mut taker), Released::Remaining(1));
+        assert_eq!(references.forfeit(&mut other), Released::Last);
     }
 
     #[test]
