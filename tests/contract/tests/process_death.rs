@@ -179,6 +179,32 @@ fn after_a_kill_the_next_startup_works_at_once_and_gets_the_same_port() {
     }
 }
 
+/// contract: WSP-9, SAN-7, WSP-8
+#[cfg(not(windows))]
+#[test]
+fn what_a_dead_process_had_bound_is_free_for_the_next_startup() {
+    let providers = [contract::SAN, APPLICATION, TRANSPORT];
+    let each = providers.into_iter().flat_map(|of| providers.map(|next| (of, next))).cycle();
+    for (round, (of, next)) in (0..72).zip(each) {
+        let lab = Lab::storm(round);
+        let (doomed, survivor, other) = (lab.process(), lab.client(), lab.client());
+        // The teardown of no provider that is counted for the driver comes to what the dead process had.
+        started(&survivor, contract::SAN);
+        let client = doomed.open();
+        started(&client, of);
+        let listeners: Vec<_> = (0..4).map(|_| listening(&client, of)).collect();
+        doomed.kill();
+        started(&other, next);
+        for (_, address) in &listeners {
+            let listener = other.socket(next, Role::Listen).unwrap();
+            listener.bind(*address).unwrap_or_else(|error| panic!("round {round}: {error}"));
+        }
+        other.cleanup(next).unwrap();
+        survivor.cleanup(contract::SAN).unwrap();
+        deregistered(&survivor);
+    }
+}
+
 /// A listener on a port whose last owner was killed just now: a startup waits for that teardown, so the port is free.
 fn listening_again(client: &Client, address: Address) -> wskctl::Socket {
     let listener = client.socket(APPLICATION, Role::Listen).unwrap();

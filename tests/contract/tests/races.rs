@@ -8,7 +8,11 @@ use contract::{
     eventually, started,
     traffic::{Connection, any, connected, connected_to, listening, stuck_connect},
 };
-use std::{io::ErrorKind, sync::Barrier, thread};
+use std::{
+    io::ErrorKind,
+    sync::{Barrier, Mutex},
+    thread,
+};
 use wskctl::{
     Cause, Client, Error, Operation, Reply, Socket,
     device::Completion,
@@ -44,19 +48,15 @@ fn a_last_cleanup_and_a_startup_at_once_leave_the_one_reference_that_was_taken()
         let client = lab.started();
         let connection = connected(&client, APPLICATION);
         let receive = connection.socket.begin_receive(8);
-        let meet = Barrier::new(2);
-        let references = thread::scope(|scope| {
-            let cleaner = scope.spawn(|| {
-                meet.wait();
+        let told = lab.machine().in_threads(2, |index| {
+            if index == 0 {
                 client.cleanup(APPLICATION).unwrap();
-            });
-            meet.wait();
-            let mut startup = client.begin_startup(APPLICATION, VERSION, 0);
-            let references =
-                startup.wait(PATIENCE).expect("a startup succeeds before, during and after a teardown").references;
-            cleaner.join().unwrap();
-            references
+                return 0;
+            }
+            let startup = client.begin_startup(APPLICATION, VERSION, 0).wait(PATIENCE);
+            startup.expect("a startup succeeds before, during and after a teardown").references
         });
+        let references = told[1];
         let ledger = client.ledger().unwrap();
         assert_eq!(ledger.references(APPLICATION), 1);
         match references {
@@ -112,24 +112,16 @@ fn a_cancel_a_completion_and_the_teardown_at_once_end_each_request_once() {
         let (listener, address) = listening(&client, APPLICATION);
         let mut receives: Vec<_> = (0..6).map(|_| connection.socket.begin_receive_all(1)).collect();
         let mut accept = listener.begin_accept();
-        let meet = Barrier::new(4);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                meet.wait();
+        let peer = Mutex::new(&mut connection.peer);
+        lab.machine().in_threads(4, |index| match index {
+            0 => {
                 receives.iter().for_each(Operation::cancel);
                 accept.cancel();
-            });
-            scope.spawn(|| {
-                meet.wait();
-                let _ = connection.peer.send(b"123456");
-            });
-            scope.spawn(|| {
-                meet.wait();
-                // It comes too late, or is reset, or is taken.
-                drop(Peer::connect(address));
-            });
-            meet.wait();
-            client.cleanup(APPLICATION).unwrap();
+            }
+            1 => drop(peer.lock().unwrap().send(b"123456")),
+            // It comes too late, or is reset, or is taken.
+            2 => drop(Peer::connect(address)),
+            _ => client.cleanup(APPLICATION).unwrap(),
         });
         let without = receives.iter_mut().map(|receive| cancelled_or(receive, 1)).filter(|data| !data).count();
         ledger_says(&client, Kind::Receive, 6, without as u64);
@@ -168,17 +160,14 @@ fn a_close_that_races_with_a_connect_ends_it_and_the_peer_sees_a_reset_if_it_saw
         let client = lab.started();
         let socket = client.socket(APPLICATION, Role::Connection).unwrap();
         socket.bind(any()).unwrap();
-        let meet = Barrier::new(2);
-        let mut connect = thread::scope(|scope| {
-            let connect = scope.spawn(|| {
-                meet.wait();
-                socket.begin_connect(peers.address())
-            });
-            meet.wait();
+        let mut connects = lab.machine().in_threads(2, |index| {
+            if index == 0 {
+                return Some(socket.begin_connect(peers.address()));
+            }
             socket.close().unwrap();
-            connect.join().unwrap()
+            None
         });
-        match connect.wait(PATIENCE) {
+        match connects[0].as_mut().unwrap().wait(PATIENCE) {
             Ok(()) => made += 1,
             // Either the close ended it, or it came after the close.
             Err(error) => assert!(
@@ -308,20 +297,15 @@ fn a_process_that_dies_in_the_middle_of_everything_leaves_nothing() {
         started(&client, TRANSPORT);
         let (listener, address) = listening(&client, TRANSPORT);
         let mut connection = connected(&client, APPLICATION);
-        let meet = Barrier::new(3);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                meet.wait();
+        let (socket, dies) = (&connection.socket, process.device().process());
+        lab.machine().in_threads(3, |index| match index {
+            0 => {
                 let _accepts: Vec<_> = (0..3).map(|_| listener.begin_accept()).collect();
-                let _receives: Vec<_> = (0..5).map(|_| connection.socket.begin_receive(1)).collect();
+                let _receives: Vec<_> = (0..5).map(|_| socket.begin_receive(1)).collect();
                 let _cleanup = client.begin_cleanup(APPLICATION);
-            });
-            scope.spawn(|| {
-                meet.wait();
-                drop(Peer::connect(address));
-            });
-            meet.wait();
-            process.kill();
+            }
+            1 => drop(Peer::connect(address)),
+            _ => dies.kill(),
         });
         assert_eq!(connection.peer.ending().unwrap(), Ending::Reset);
         eventually("the dead client is gone", || watcher.ledger().unwrap().clients == 1);

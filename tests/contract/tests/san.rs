@@ -159,28 +159,6 @@ fn a_startup_of_san_that_waits_for_what_a_dead_process_left_goes_on_when_it_is_g
     }
 }
 
-/// contract: WSP-9, SAN-7, WSP-8
-#[cfg(not(windows))]
-#[test]
-fn what_a_dead_process_had_bound_is_free_for_the_next_startup_although_san_stays_up_for_others() {
-    for (round, next) in (0..45).zip([SAN, APPLICATION, TRANSPORT].into_iter().cycle()) {
-        let lab = Lab::storm(round);
-        let (doomed, survivor, other) = (lab.process(), lab.client(), lab.client());
-        started(&survivor, SAN);
-        let client = doomed.open();
-        let sockets: Vec<_> = (0..4).map(|_| listening(&client, SAN)).collect();
-        doomed.kill();
-        started(&other, next);
-        for (_, address) in &sockets {
-            let listener = other.socket(next, Role::Listen).unwrap();
-            listener.bind(*address).unwrap_or_else(|error| panic!("round {round}: {error}"));
-        }
-        other.cleanup(next).unwrap();
-        survivor.cleanup(SAN).unwrap();
-        deregistered(&survivor);
-    }
-}
-
 /// contract: SAN-1, SAN-6, WSP-8
 #[test]
 fn the_sockets_of_a_process_that_dies_are_reset_while_san_stays_up_for_others() {
