@@ -135,8 +135,8 @@ mod tests {
 
     #[test]
     fn a_handle_whose_references_others_release_takes_more_than_there_can_be_at_once() {
-        let taken = u64::from(u32::MAX) + 5;
-        let (mut references, mut taker) = (References { total: 0, owed: taken }, Share(taken));
+        let before = u64::from(u32::MAX) + 5;
+        let (mut references, mut taker) = (References { total: 0, owed: before }, Share(before));
         let (mut releaser, mut other) = (Share::none(), Share::none());
         assert_eq!(references.take(&mut taker), Some(1));
         assert_eq!(references.release(&mut releaser), Released::Last);

@@ -120,16 +120,15 @@ fn delays_find_what_needs_one_long_delay_between_two_steps() {
         });
         complete(irp, NtStatus::SUCCESS, usize::from(missed_it_all))
     }
-    let found = (0..60).filter(|&seed| {
+    let finds = |seed| {
         let bench =
             Bench::with(Options { seed, chaos: Chaos { delays: 100, ..Chaos::default() }, ..Options::default() });
         let missed = bench.machine.in_threads(2, |index| bench.run([work, watch][index]).take().information != 0);
         assert!(bench.finish().is_clean());
         missed[1]
-    });
-    let found: Vec<u64> = found.collect();
-    // Drawn anew at each turn, that a thread is left out so often is a matter of one in a million.
-    assert!(!found.is_empty(), "of sixty seeds none delays the one thread for as long as the other works");
+    };
+    // About one seed in sixty does. Drawn anew at each turn, that a thread is left out so often is a matter of one in a million.
+    assert!((0..2000).any(finds), "no seed delays the one thread for as long as the other works");
 }
 
 #[test]
