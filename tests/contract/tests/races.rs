@@ -3,7 +3,7 @@
 
 use contract::{
     APPLICATION, Lab, PATIENCE, TRANSPORT, VERSION,
-    abi::{Kind, Linger, Provider, Role, WsaError},
+    abi::{Events, Kind, Linger, Provider, Role, WsaError},
     check::{STATUS_CANCELLED, cancelled, deregistered, fails, nothing_held},
     eventually, started,
     traffic::{Connection, any, connected, connected_to, listening, stuck_connect},
@@ -283,6 +283,40 @@ fn taken(accept: &mut Operation<wskctl::Accepted>) -> Option<Socket> {
             assert_eq!(error.winsock(), Some(WsaError::OperationAborted), "{error}");
             None
         }
+    }
+}
+
+/// contract: WSA-11, CARD-3
+#[test]
+fn accepts_and_a_connection_that_meet_the_close_of_their_listener_end() {
+    for round in 0..3 * ROUNDS {
+        let lab = Lab::storm(round);
+        let client = lab.started();
+        let (listener, address) = listening(&client, APPLICATION);
+        // It is out at WSK, and leaves its connection to the listener; accepts wait behind it.
+        let mut arrival = listener.begin_events(Events::ACCEPT);
+        let (accepts, caller) = (Mutex::new(Vec::new()), Mutex::new(None));
+        lab.machine().in_threads(3, |index| match index {
+            0 => accepts.lock().unwrap().extend((0..16).map(|_| listener.begin_accept())),
+            1 => *caller.lock().unwrap() = Peer::connect(address).ok(),
+            _ => listener.close().unwrap(),
+        });
+        assert!(arrival.completion(PATIENCE).is_ok(), "round {round}: who waits for a connection waits on");
+        for mut accept in accepts.into_inner().unwrap() {
+            match accept.wait(PATIENCE) {
+                Ok(accepted) => accepted.socket.close().unwrap(),
+                Err(error) => {
+                    let expected = [WsaError::OperationAborted, WsaError::NotSocket];
+                    assert!(expected.contains(&error.winsock().unwrap()), "round {round}: {error}");
+                }
+            }
+        }
+        eventually("no connection is left that nobody can take", || client.ledger().unwrap().driver_sockets == 0);
+        if let Some(mut caller) = caller.into_inner().unwrap() {
+            assert_eq!(caller.ending().unwrap(), Ending::Reset, "round {round}");
+        }
+        client.cleanup(APPLICATION).unwrap();
+        deregistered(&client);
     }
 }
 
