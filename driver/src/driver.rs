@@ -173,7 +173,8 @@ impl Driver {
         self.client_count.load(Ordering::Relaxed)
     }
 
-    /// A teardown of a client without handles begins. See [`is_clearing_up`](Self::is_clearing_up).
+    /// What a client without handles held begins to be given back: by a teardown, or sockets that no teardown comes to. See
+    /// [`is_clearing_up`](Self::is_clearing_up).
     pub fn clears_up(&self) {
         self.clearing_up.fetch_add(1, Ordering::AcqRel);
     }

@@ -9,8 +9,6 @@ use wskctl::{
     device::lab,
 };
 
-use crate::{APPLICATION, started};
-
 /// A machine with the driver running.
 pub struct Lab {
     lab: Option<lab::Lab>,
@@ -108,20 +106,6 @@ impl Lab {
         let process = Rc::new(lab::LabProcess::over(process));
         self.processes.borrow_mut().push(process.clone());
         Process(process)
-    }
-
-    /// A client in a new process.
-    #[must_use]
-    pub fn client(&self) -> Client {
-        self.process().open()
-    }
-
-    /// A client in a new process, with `application` 2.2 started once. The reference stays until the test cleans up, or the end.
-    #[must_use]
-    pub fn started(&self) -> Client {
-        let client = self.client();
-        started(&client, APPLICATION);
-        client
     }
 }
 

@@ -70,6 +70,22 @@ pub fn startup(client: &Client, provider: Provider) -> Started {
     client.startup(provider, VERSION, catalog_id).expect("a startup")
 }
 
+impl Lab {
+    /// A client in a new process.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.process().open()
+    }
+
+    /// A client in a new process, with `application` 2.2 started once. The reference stays until the test cleans up, or the end.
+    #[must_use]
+    pub fn started(&self) -> Client {
+        let client = self.client();
+        started(&client, APPLICATION);
+        client
+    }
+}
+
 /// Waits until `condition` holds.
 ///
 /// # Panics

@@ -18,8 +18,6 @@ use wskctl::{
     device::Device,
 };
 
-use crate::{APPLICATION, started};
-
 /// There is one driver, and each test has it to itself.
 static DRIVER: Mutex<()> = Mutex::new(());
 
@@ -112,20 +110,6 @@ impl Lab {
         let process = Rc::new(self.backend.process("a client").expect("another process"));
         self.processes.borrow_mut().push(process.clone());
         Process(process)
-    }
-
-    /// A client in a new process.
-    #[must_use]
-    pub fn client(&self) -> Client {
-        self.process().open()
-    }
-
-    /// A client in a new process, with `application` 2.2 started once. The reference stays until the test cleans up, or the end.
-    #[must_use]
-    pub fn started(&self) -> Client {
-        let client = self.client();
-        started(&client, APPLICATION);
-        client
     }
 }
 

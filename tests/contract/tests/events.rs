@@ -11,7 +11,7 @@ use contract::{
 use ntlab::wsk::ProviderState;
 use std::{net::UdpSocket, thread};
 use wskctl::{
-    Operation, Socket,
+    Client, Operation, Socket,
     peer::{Ending, Listener, Peer},
 };
 use zerocopy::IntoBytes;
@@ -155,21 +155,27 @@ fn a_connection_that_nobody_accepted_goes_with_its_listener() {
     eventually("both sockets go", || client.ledger().unwrap().driver_sockets == 0);
 }
 
+/// A datagram socket, and a program that sends to it.
+fn datagrams(client: &Client) -> (Socket, UdpSocket) {
+    let socket = client.socket(APPLICATION, Role::Datagram).unwrap();
+    socket.bind(local(0)).unwrap();
+    let program = UdpSocket::bind("127.0.0.1:0").unwrap();
+    program.connect(("127.0.0.1", socket.local_address().unwrap().port())).unwrap();
+    (socket, program)
+}
+
 /// contract: CARD-2
 #[test]
 fn datagrams_are_told_of_and_left_for_the_receive() {
     let lab = Lab::start();
     let client = lab.started();
-    let socket = client.socket(APPLICATION, Role::Datagram).unwrap();
-    socket.bind(local(0)).unwrap();
-    let to = ("127.0.0.1", socket.local_address().unwrap().port());
-    let program = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (socket, program) = datagrams(&client);
     let event = socket.begin_events(Events::READ);
     waits(&event);
     for round in 0..5_u8 {
         let event = if round == 0 { None } else { Some(socket.begin_events(Events::READ)) };
-        program.send_to(&[round, 1], to).unwrap();
-        program.send_to(&[round, 2], to).unwrap();
+        program.send(&[round, 1]).unwrap();
+        program.send(&[round, 2]).unwrap();
         if let Some(event) = event {
             assert_eq!(told(event), (Events::READ, 0));
         }
@@ -187,14 +193,11 @@ fn datagrams_are_told_of_and_left_for_the_receive() {
 fn a_datagram_that_was_received_is_not_told_of_again() {
     let lab = Lab::start();
     let client = lab.started();
-    let socket = client.socket(APPLICATION, Role::Datagram).unwrap();
-    socket.bind(local(0)).unwrap();
-    let to = ("127.0.0.1", socket.local_address().unwrap().port());
-    let program = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (socket, program) = datagrams(&client);
     for round in 0..3_u8 {
         let event = socket.begin_events(Events::READ);
         waits(&event);
-        program.send_to(&[round], to).unwrap();
+        program.send(&[round]).unwrap();
         assert_eq!(told(event), (Events::READ, 0));
         assert_eq!(socket.receive_from(8).unwrap().data, [round]);
     }
