@@ -170,6 +170,7 @@ impl RequestBackend for Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     /// A device that opens, and whose requests come back with their input appended to their buffer.
     struct Mirror;
@@ -191,6 +192,56 @@ mod tests {
         fn cancel_all(&self) {}
 
         fn close(&self) {}
+    }
+
+    /// A device that takes its time, and counts what it was asked for.
+    struct Slow(Arc<AtomicU32>);
+
+    impl Device for Slow {
+        fn open(&self) -> Result<Handle, Error> {
+            Ok(Handle::new(Self(self.0.clone())))
+        }
+    }
+
+    impl Slow {
+        fn count(&self) {
+            std::thread::sleep(Duration::from_millis(20));
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    impl HandleBackend for Slow {
+        fn submit(&self, _code: u32, _input: &[u8], buffer: Vec<u8>) -> Request {
+            self.count();
+            Refused::request(0, buffer)
+        }
+
+        fn cancel_all(&self) {
+            self.count();
+        }
+
+        fn close(&self) {
+            self.count();
+        }
+    }
+
+    #[test]
+    fn what_an_agent_is_asked_for_is_done_when_the_call_returns() {
+        let (input, asks) = std::io::pipe().unwrap();
+        let (answers, output) = std::io::pipe().unwrap();
+        let count = Arc::new(AtomicU32::new(0));
+        let device = Slow(count.clone());
+        let server = std::thread::spawn(move || agent::serve(&device, input, output));
+        let process = agent::Agent::over(asks, answers);
+        let handle = process.open().unwrap();
+        let request = handle.submit(0, &[], Vec::new());
+        assert_eq!(count.load(Ordering::SeqCst), 1, "the request is issued");
+        handle.cancel_all();
+        assert_eq!(count.load(Ordering::SeqCst), 2, "the requests are cancelled");
+        handle.close();
+        assert_eq!(count.load(Ordering::SeqCst), 3, "the handle is closed");
+        drop((request, handle, process));
+        server.join().unwrap().unwrap();
     }
 
     #[test]

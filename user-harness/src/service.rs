@@ -1,23 +1,26 @@
 //! The driver as a service of Windows: installed from its INF, started, stopped, removed; and Driver Verifier's settings for it.
 //!
-//! One idea: what Windows' own programs do is left to them (`pnputil`, `verifier`, the service control manager). A [`Step`] is one
-//! such program with its arguments; which steps a command takes is decided by pure functions, and so is tested on any system.
+//! One idea: what Windows' own programs do is left to them (`pnputil`, `verifier`). A [`Step`] is one such program with its arguments;
+//! which steps a command takes is decided by pure functions, and so is tested on any system. The service control manager is asked by
+//! [`Service`](control::Service).
 //! **On Windows none of this was run**: install, start, stop and uninstall are for Windows and Wine, the verifier is for Windows.
+
+pub(crate) mod control;
 
 use crate::{Cause, Error, Exit};
 use std::process::{Child, Command, Stdio};
 
 /// The driver's service.
-pub(crate) const SERVICE: &str = "WskClient";
+#[cfg(windows)]
+const SERVICE: &str = "WskClient";
 /// The driver's image.
 pub(crate) const IMAGE: &str = "wskclient.sys";
 /// The driver's INF.
 pub(crate) const INF: &str = "wskclient.inf";
 
-/// `ERROR_SERVICE_ALREADY_RUNNING`.
-pub(crate) const RUNS_ALREADY: i32 = 1056;
 /// `ERROR_SERVICE_DOES_NOT_EXIST`.
-pub(crate) const NO_SUCH_SERVICE: i32 = 1060;
+#[cfg(not(windows))]
+const NO_SUCH_SERVICE: i32 = 1060;
 /// `ERROR_SERVICE_NOT_ACTIVE`.
 pub(crate) const DOES_NOT_RUN: i32 = 1062;
 /// Runs a function of a DLL: in Wine, those of `SetupAPI`.
@@ -68,11 +71,6 @@ pub(crate) fn list_store() -> Step {
     step("pnputil.exe", &["/enum-drivers"], &[0])
 }
 
-/// Starts or stops the service, or asks about it.
-pub(crate) fn control(verb: &str) -> Step {
-    step("sc.exe", &[verb, SERVICE], &[0])
-}
-
 /// The name that the driver store gave our INF, from `pnputil /enum-drivers`. Its labels are translated, its values are not: the
 /// published name comes right before the original one.
 pub(crate) fn published_name(listing: &str) -> Option<String> {
@@ -82,12 +80,6 @@ pub(crate) fn published_name(listing: &str) -> Option<String> {
     let published = values.get(at.checked_sub(1)?)?;
     let is_one = published.to_ascii_lowercase().starts_with("oem") && published.to_ascii_lowercase().ends_with(".inf");
     is_one.then(|| (*published).to_owned())
-}
-
-/// The state that `sc query` tells. Its labels are translated, its words are not.
-pub(crate) fn state_of(text: &str) -> Option<String> {
-    const STATES: [&str; 4] = ["STOPPED", "START_PENDING", "STOP_PENDING", "RUNNING"];
-    text.split_whitespace().find(|word| STATES.contains(word)).map(str::to_owned)
 }
 
 /// How strictly Driver Verifier is to check.
@@ -154,28 +146,32 @@ impl Step {
         })?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let code = output.status.code().unwrap_or(-1);
-        if self.good.contains(&code) { Ok(Said { text, code }) } else { Err(Self::failure(what, code, &text)) }
-    }
-
-    /// What an exit code of these programs means: it is a Win32 error, for `pnputil` also one of its own.
-    pub fn failure(what: &str, code: i32, text: &str) -> Error {
-        let (exit, why) = match code.cast_unsigned() & 0xFFFF {
-            2 | 3 => (Exit::Absent, "there is no such file"),
-            5 => (Exit::Denied, "access is denied"),
-            259 => (Exit::Failed, "nothing is to be done: it is installed already"),
-            577 => (Exit::Failed, "Windows does not trust the driver's signature (577)"),
-            1052 => (Exit::Failed, "the service can't take that in its state (1052)"),
-            1056 => (Exit::Failed, "it runs already (1056)"),
-            1060 => (Exit::Absent, "there is no such service (1060)"),
-            1062 => (Exit::Failed, "it does not run (1062)"),
-            1072 => (Exit::Failed, "it is marked for deletion: somebody still has it open (1072)"),
-            1275 => (Exit::Failed, "Windows blocks the driver from loading (1275)"),
-            _ => (Exit::Failed, ""),
-        };
+        if self.good.contains(&code) {
+            return Ok(Said { text, code });
+        }
         let said = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
-        let why = if why.is_empty() { format!("exit code {code}: {said}") } else { why.to_owned() };
-        Error::service(what, why, advice(code.cast_unsigned() & 0xFFFF), exit)
+        Err(failure(what, code, || format!("exit code {code}: {said}")))
     }
+}
+
+/// What a Win32 error means, of the service control manager's or as an exit code, which for `pnputil` is also one of its own.
+/// `otherwise` tells of every other one.
+pub(crate) fn failure(what: &str, code: i32, otherwise: impl FnOnce() -> String) -> Error {
+    let (exit, why) = match code.cast_unsigned() & 0xFFFF {
+        2 | 3 => (Exit::Absent, "there is no such file"),
+        5 => (Exit::Denied, "access is denied"),
+        259 => (Exit::Failed, "nothing is to be done: it is installed already"),
+        577 => (Exit::Failed, "Windows does not trust the driver's signature (577)"),
+        1052 => (Exit::Failed, "the service can't take that in its state (1052)"),
+        1056 => (Exit::Failed, "it runs already (1056)"),
+        1060 => (Exit::Absent, "there is no such service (1060)"),
+        1062 => (Exit::Failed, "it does not run (1062)"),
+        1072 => (Exit::Failed, "it is marked for deletion: somebody still has it open (1072)"),
+        1275 => (Exit::Failed, "Windows blocks the driver from loading (1275)"),
+        _ => (Exit::Failed, ""),
+    };
+    let why = if why.is_empty() { otherwise() } else { why.to_owned() };
+    Error::service(what, why, advice(code.cast_unsigned() & 0xFFFF), exit)
 }
 
 /// What to try, by the Win32 error.
@@ -209,7 +205,6 @@ mod tests {
             install(System::Wine, r"C:\w\wskclient.inf").shown(),
             r"rundll32.exe setupapi,InstallHinfSection DefaultInstall 128 C:\w\wskclient.inf"
         );
-        assert_eq!(control("start").shown(), "sc.exe start WskClient");
         assert_eq!(verify(Level::Standard).shown(), "verifier.exe /standard /driver wskclient.sys");
         assert!(verify(Level::Stress).shown().starts_with("verifier.exe /ruleclasses 1 2 3 "));
         assert!(verify(Level::Stress).shown().ends_with(" 34 /driver wskclient.sys"));
@@ -226,20 +221,12 @@ mod tests {
     }
 
     #[test]
-    fn the_state_is_found_whatever_the_language() {
-        let text = "SERVICE_NAME: WskClient\n        TYP                : 1  KERNEL_DRIVER\n        STATUS             : 4  RUNNING\n \
-                    (STOPPABLE, NOT_PAUSABLE)";
-        assert_eq!(state_of(text).as_deref(), Some("RUNNING"));
-        assert_eq!(state_of("nothing"), None);
-    }
-
-    #[test]
-    fn an_exit_code_says_what_is_wrong_and_what_to_try() {
-        let failure = |code| Step::failure("start the driver", code, "text\n\n last line \n");
+    fn an_error_says_what_is_wrong_and_what_to_try() {
+        let failure = |code| failure("start the driver", code, || "what the system says".to_owned());
         assert_eq!(failure(5).to_string(), "start the driver: access is denied");
         assert_eq!((failure(5).exit(), failure(1060).exit()), (Exit::Denied, Exit::Absent));
         assert_eq!(failure(1060).advice(), Some("install the driver first: `wskctl install wskclient.inf`"));
-        assert_eq!(failure(42).to_string(), "start the driver: exit code 42: last line");
+        assert_eq!(failure(42).to_string(), "start the driver: what the system says");
         // HRESULT_FROM_WIN32(ERROR_ACCESS_DENIED)
         assert_eq!(failure(0x8007_0005_u32.cast_signed()).exit(), Exit::Denied);
     }

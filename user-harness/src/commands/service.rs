@@ -3,7 +3,7 @@
 use crate::{
     Error, Exit,
     output::{Event, GOOD, Output},
-    service::{self, Level, Step, System},
+    service::{self, Level, Step, System, control::Service},
 };
 use serde::Serialize;
 use std::{
@@ -34,7 +34,14 @@ pub(crate) struct Verifier {
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Told<'a> {
-    Service { done: &'a str, command: &'a str, restart: bool, said: &'a str },
+    Service {
+        done: &'a str,
+        /// The program that was run for it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        command: Option<String>,
+        restart: bool,
+        said: &'a str,
+    },
 }
 
 impl Event for Told<'_> {
@@ -42,7 +49,8 @@ impl Event for Told<'_> {
         let Self::Service { done, command, restart, said } = self;
         let said = if said.is_empty() { String::new() } else { format!("{}\n", said.trim_end()) };
         let restart = if *restart { "; it takes effect when Windows restarts" } else { "" };
-        format!("{said}{GOOD}{done}{GOOD:#}{restart} ({command})")
+        let command = command.as_ref().map_or(String::new(), |command| format!(" ({command})"));
+        format!("{said}{GOOD}{done}{GOOD:#}{restart}{command}")
     }
 }
 
@@ -61,8 +69,8 @@ fn system(what: &str) -> Result<System, Error> {
     }
 }
 
-fn done(output: &mut Output, done: &str, step: &Step, restart: bool, said: &str) -> Result<(), Error> {
-    output.emit(&Told::Service { done, command: &step.shown(), restart, said })
+fn done(output: &mut Output, done: &str, step: Option<&Step>, restart: bool, said: &str) -> Result<(), Error> {
+    output.emit(&Told::Service { done, command: step.map(Step::shown), restart, said })
 }
 
 pub(super) fn install(arguments: &Inf, output: &mut Output) -> Result<(), Error> {
@@ -72,8 +80,8 @@ pub(super) fn install(arguments: &Inf, output: &mut Output) -> Result<(), Error>
     let step = service::install(system, &inf);
     let said = step.run(WHAT)?;
     // Wine's SetupAPI tells nothing of what went wrong.
-    service::control("query").run(WHAT)?;
-    done(output, "installed", &step, said.code == 3010, "")
+    Service::open(WHAT)?;
+    done(output, "installed", Some(&step), said.code == 3010, "")
 }
 
 /// The INF's whole path: other programs look for it elsewhere.
@@ -99,59 +107,49 @@ pub(super) fn uninstall(arguments: &Inf, output: &mut Output) -> Result<(), Erro
             Error::service(WHAT, why, "nothing is installed", Exit::Absent)
         })?,
     };
-    if state(WHAT)? != "STOPPED" {
-        stop_it(WHAT)?;
+    let driver = Service::open(WHAT)?;
+    if !driver.is_stopped()? {
+        stop_it(&driver, WHAT)?;
     }
+    // The manager keeps a service for whoever has it open.
+    drop(driver);
     let step = service::uninstall(system, &inf);
     let said = step.run(WHAT)?;
-    done(output, "uninstalled", &step, said.code == 3010, "")
+    done(output, "uninstalled", Some(&step), said.code == 3010, "")
 }
 
 pub(super) fn start(output: &mut Output) -> Result<(), Error> {
     const WHAT: &str = "start the driver";
     system(WHAT)?;
-    if state(WHAT)? == "RUNNING" {
-        return Err(Step::failure(WHAT, service::RUNS_ALREADY, ""));
-    }
-    let step = service::control("start");
-    step.run(WHAT)?;
-    done(output, "started", &step, false, "")
+    Service::open(WHAT)?.start()?;
+    done(output, "started", None, false, "")
 }
 
 pub(super) fn stop(output: &mut Output) -> Result<(), Error> {
     const WHAT: &str = "stop the driver";
     system(WHAT)?;
-    if state(WHAT)? == "STOPPED" {
-        return Err(Step::failure(WHAT, service::DOES_NOT_RUN, ""));
+    let driver = Service::open(WHAT)?;
+    if driver.is_stopped()? {
+        return Err(service::failure(WHAT, service::DOES_NOT_RUN, String::new));
     }
-    let step = stop_it(WHAT)?;
-    done(output, "stopped", &step, false, "")
+    stop_it(&driver, WHAT)?;
+    done(output, "stopped", None, false, "")
 }
 
 /// Stops the service, and waits until the driver has unloaded: it does when its last handle closes.
-fn stop_it(what: &str) -> Result<Step, Error> {
+fn stop_it(driver: &Service, what: &str) -> Result<(), Error> {
     const PATIENCE: Duration = Duration::from_secs(30);
-    let step = service::control("stop");
-    step.run(what)?;
+    driver.stop()?;
     let begun = Instant::now();
-    while state(what)? != "STOPPED" {
+    while !driver.is_stopped()? {
         if begun.elapsed() > PATIENCE {
             let why = "the driver does not unload: some process has the device open".to_owned();
             let advice = "end that process; the driver then unloads by itself: `wskctl status` counts the clients";
             return Err(Error::service(what, why, advice, Exit::Failed));
         }
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(20));
     }
-    Ok(step)
-}
-
-/// The service's state, in `sc query`'s word, which is not translated. Wine's `sc` has one exit code for whatever is wrong.
-fn state(what: &str) -> Result<String, Error> {
-    let said = service::control("query").run(what).map_err(|error| match error.exit() {
-        Exit::Denied => error,
-        _ => Step::failure(what, service::NO_SUCH_SERVICE, ""),
-    })?;
-    Ok(service::state_of(&said.text).unwrap_or_default())
+    Ok(())
 }
 
 pub(super) fn verifier(arguments: &Verifier, output: &mut Output) -> Result<(), Error> {
@@ -166,5 +164,5 @@ pub(super) fn verifier(arguments: &Verifier, output: &mut Output) -> Result<(), 
         (None, false) => ("shown", service::verifier_settings()),
     };
     let said = step.run(WHAT)?;
-    done(output, name, &step, name != "shown" && said.code == 2, &said.text)
+    done(output, name, Some(&step), name != "shown" && said.code == 2, &said.text)
 }

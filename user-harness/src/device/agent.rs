@@ -1,7 +1,8 @@
 //! The device, as another process sees it: requests travel through a pipe to that process, which makes them.
 //!
 //! A client of the driver is a process, so whoever wants two of them, or wants one killed, needs another process. That one runs
-//! [`serve`] (`wskctl agent`) and does nothing of its own: its handles, its requests and its death are the client's.
+//! [`serve`] (`wskctl agent`) and does nothing of its own: its handles, its requests and its death are the client's. Whoever asks is
+//! answered when it is done, so that what several processes are asked for by one thread reaches the driver in that order.
 
 use super::{Completion, Device, Handle, HandleBackend, Observer, Refused, Request, RequestBackend};
 use crate::{
@@ -24,8 +25,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long opening the device may take, the process's start included.
+/// How long one thing may take that is asked for, the process's start included.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the process is asked for, with a number of its own.
+#[derive(Serialize, Deserialize)]
+struct Asked {
+    number: u64,
+    ask: Ask,
+}
 
 #[derive(Serialize, Deserialize)]
 enum Ask {
@@ -38,8 +46,17 @@ enum Ask {
 
 #[derive(Serialize, Deserialize)]
 enum Answer {
-    Opened { handle: u64, refused: Option<Refusal> },
-    Completed { request: u64, status: NtStatus, information: u64, buffer: Vec<u8> },
+    /// What was asked for is done: the handle is open or refused, the request is issued.
+    Done {
+        number: u64,
+        refused: Option<Refusal>,
+    },
+    Completed {
+        request: u64,
+        status: NtStatus,
+        information: u64,
+        buffer: Vec<u8>,
+    },
 }
 
 /// Why the device was not opened, as far as it matters to the other side.
@@ -103,18 +120,13 @@ fn obey(
     completed: &mpsc::Sender<u64>,
 ) -> io::Result<()> {
     let mut handles = HashMap::new();
-    while let Some(ask) = read_frame(&mut input)? {
+    while let Some(Asked { number, ask }) = read_frame(&mut input)? {
+        let mut refused = None;
         match ask {
-            Ask::Open { handle } => {
-                let refused = match device.open() {
-                    Ok(opened) => {
-                        handles.insert(handle, opened);
-                        None
-                    }
-                    Err(error) => Some(Refusal::of(&error)),
-                };
-                write_frame(&mut *lock(output), &Answer::Opened { handle, refused })?;
-            }
+            Ask::Open { handle } => match device.open() {
+                Ok(opened) => drop(handles.insert(handle, opened)),
+                Err(error) => refused = Some(Refusal::of(&error)),
+            },
             Ask::Submit { handle, request: id, code, input, buffer } => {
                 let request = match handles.get(&handle) {
                     Some(handle) => handle.submit(code, &input, buffer),
@@ -143,6 +155,7 @@ fn obey(
                 }
             }
         }
+        write_frame(&mut *lock(output), &Answer::Done { number, refused })?;
     }
     for handle in handles.into_values() {
         Handle::close(&handle);
@@ -192,7 +205,8 @@ struct Link {
     input: Mutex<Option<Box<dyn Write + Send>>>,
     next: AtomicU64,
     requests: Mutex<HashMap<u64, Arc<Remote>>>,
-    opened: Mutex<HashMap<u64, mpsc::Sender<Option<Refusal>>>>,
+    /// Who waits for what was asked for to be done.
+    asked: Mutex<HashMap<u64, mpsc::Sender<Option<Refusal>>>>,
 }
 
 /// A request that the other process makes.
@@ -240,7 +254,7 @@ impl Agent {
             input: Mutex::new(Some(Box::new(input))),
             next: AtomicU64::new(1),
             requests: Mutex::default(),
-            opened: Mutex::default(),
+            asked: Mutex::default(),
         });
         let listener = link.clone();
         thread::spawn(move || listener.listen(output));
@@ -275,34 +289,47 @@ impl Drop for Agent {
 impl Device for Agent {
     fn open(&self) -> Result<Handle, Error> {
         let what = "open the device in another process";
-        let handle = self.link.next.fetch_add(1, Ordering::Relaxed);
-        let (sender, receiver) = mpsc::channel();
-        lock(&self.link.opened).insert(handle, sender);
-        self.link.ask(&Ask::Open { handle }).map_err(|error| Error::host(what, error))?;
-        match receiver.recv_timeout(PATIENCE) {
+        let handle = self.link.number();
+        match self.link.ask(Ask::Open { handle }) {
             Ok(None) => Ok(Handle::new(RemoteHandle { link: self.link.clone(), handle })),
             Ok(Some(refusal)) => Err(Error::new(what, refusal.into_cause())),
-            Err(_) => Err(Error::new(what, Cause::TimedOut(PATIENCE))),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Error::new(what, Cause::TimedOut(PATIENCE))),
+            Err(error) => Err(Error::host(what, error)),
         }
     }
 }
 
 impl Link {
-    fn ask(&self, ask: &Ask) -> io::Result<()> {
-        match &mut *lock(&self.input) {
-            Some(input) => write_frame(input, ask),
-            None => Err(io::ErrorKind::BrokenPipe.into()),
-        }
+    fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Asks, and waits until it is done: then gives why it was refused, if it was. Not for observers, which run in the thread that
+    /// the answer comes to.
+    fn ask(&self, ask: Ask) -> io::Result<Option<Refusal>> {
+        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let number = self.number();
+        let (sender, receiver) = mpsc::channel();
+        let mut input = lock(&self.input);
+        let pipe = input.as_mut().ok_or_else(gone)?;
+        // While the pipe is locked: the listener takes it away before it forgets who waits.
+        lock(&self.asked).insert(number, sender);
+        write_frame(pipe, &Asked { number, ask })?;
+        drop(input);
+        receiver.recv_timeout(PATIENCE).map_err(|error| match error {
+            mpsc::RecvTimeoutError::Timeout => io::ErrorKind::TimedOut.into(),
+            mpsc::RecvTimeoutError::Disconnected => gone(),
+        })
     }
 
     /// Takes what the other process tells, until it is gone.
     fn listen(&self, mut output: impl Read) {
         while let Ok(Some(answer)) = read_frame(&mut output) {
             match answer {
-                Answer::Opened { handle, refused } => {
-                    if let Some(opener) = lock(&self.opened).remove(&handle) {
+                Answer::Done { number, refused } => {
+                    if let Some(asker) = lock(&self.asked).remove(&number) {
                         // Nobody waits any more: then nobody needs to know.
-                        let _ = opener.send(refused);
+                        let _ = asker.send(refused);
                     }
                 }
                 Answer::Completed { request, status, information, buffer } => {
@@ -313,8 +340,9 @@ impl Link {
                 }
             }
         }
-        lock(&self.opened).clear();
-        // Nothing more will be heard of what is out.
+        // Nothing more can be asked for, and nothing will be heard of what is out.
+        lock(&self.input).take();
+        lock(&self.asked).clear();
         for remote in lock(&self.requests).drain().map(|(_, remote)| remote) {
             remote.lose();
         }
@@ -347,11 +375,11 @@ struct RemoteHandle {
 
 impl HandleBackend for RemoteHandle {
     fn submit(&self, code: u32, input: &[u8], buffer: Vec<u8>) -> Request {
-        let id = self.link.next.fetch_add(1, Ordering::Relaxed);
+        let id = self.link.number();
         let remote = Arc::new(Remote::default());
         lock(&self.link.requests).insert(id, remote.clone());
         let ask = Ask::Submit { handle: self.handle, request: id, code, input: input.to_vec(), buffer };
-        if self.link.ask(&ask).is_err() {
+        if self.link.ask(ask).is_err() {
             lock(&self.link.requests).remove(&id);
             return Refused::request(STATUS_INVALID_HANDLE, Vec::new());
         }
@@ -360,12 +388,12 @@ impl HandleBackend for RemoteHandle {
 
     fn cancel_all(&self) {
         // A process that is gone has nothing to cancel.
-        let _ = self.link.ask(&Ask::CancelAll { handle: self.handle });
+        let _ = self.link.ask(Ask::CancelAll { handle: self.handle });
     }
 
     fn close(&self) {
         // A process that is gone has nothing open.
-        let _ = self.link.ask(&Ask::Close { handle: self.handle });
+        let _ = self.link.ask(Ask::Close { handle: self.handle });
     }
 }
 
@@ -401,7 +429,7 @@ impl RequestBackend for RemoteRequest {
 
     fn cancel(&self) {
         // A process that is gone has nothing to cancel.
-        let _ = self.link.ask(&Ask::Cancel { request: self.id });
+        let _ = self.link.ask(Ask::Cancel { request: self.id });
     }
 
     fn on_completion(&mut self, observer: Observer) {
