@@ -1,8 +1,8 @@
 //! The watchdog: names what the driver has waited for, for more than a second (contract: X-2).
 //!
-//! Whatever begins to wait calls [`Watchdog::watch`]. That sets a timer, unless it is set; when it comes, its DPC has the worker look
-//! around, which sets it again only if something still waits. So a driver that waits for nothing has no timer. While the worker itself
-//! waits in WSK the DPC speaks for it, and keeps the timer going.
+//! Whatever begins to wait calls [`Watchdog::watch`]. That sets a periodic timer, unless it is set; each second its DPC has the worker
+//! look around, which cancels it when nothing waits any more. So a driver that waits for nothing has no timer. While the worker itself
+//! waits in WSK the DPC speaks for it.
 
 use crate::clock;
 use crate::driver::Driver;
@@ -18,12 +18,14 @@ use wsk::{Passive, Running};
 
 /// How long a wait may last before it is named, and between two looks: a second, in units of 100 nanoseconds.
 const INTERVAL: i64 = 10_000_000;
+/// The same, in milliseconds.
+const PERIOD: i32 = 1000;
 
 /// Part of the driver's state, nonpaged, and it does not move.
 ///
 /// # Invariants
-/// - `timer` and `dpc` are initialised from [`initialize`](Self::initialize) on. While `armed` is set the timer is set, or its DPC or the
-///   worker's run is on the way, but for the moment in which one of them takes the next step.
+/// - `timer` and `dpc` are initialised from [`initialize`](Self::initialize) on. While `armed` is set the timer is set, but for the
+///   moment in which whoever has set the mark sets it, or the worker that has cancelled it takes the mark back.
 pub struct Watchdog {
     work: Work,
     timer: UnsafeCell<KTIMER>,
@@ -73,8 +75,9 @@ impl Watchdog {
             return;
         }
         let due = LARGE_INTEGER { QuadPart: -INTERVAL };
+        // It is not set: stock Wine's KeSetTimer would wait for a DPC that is under way, with a lock held that KeSetEvent needs.
         // SAFETY: initialised: not stopped.
-        let _was_set = unsafe { ntddk::KeSetTimer(self.timer.get(), due, self.dpc.get()) };
+        let _was_set = unsafe { ntddk::KeSetTimerEx(self.timer.get(), due, PERIOD, self.dpc.get()) };
     }
 
     /// Waits that have lasted for more than a second, as far as they were noticed.
@@ -96,17 +99,27 @@ impl Watchdog {
         if self.stopped.load(Ordering::Acquire) {
             return;
         }
-        // What begins to wait from here on sets the timer itself.
+        if self.somebody_waits(driver) {
+            return;
+        }
+        // SAFETY: initialised: not stopped.
+        let _was_set = unsafe { ntddk::KeCancelTimer(self.timer.get()) };
+        // What begins to wait from here on sets the timer itself; what began before is seen now.
         self.armed.store(false, Ordering::Release);
+        if self.somebody_waits(driver) {
+            self.watch();
+        }
+    }
+
+    /// Whether anything waits; names what lasts.
+    fn somebody_waits(&self, driver: &Driver) -> bool {
         let now = clock::now();
         let mut waiting = false;
         outstanding::waits(driver, |wait, process| {
             waiting = true;
             self.consider(wait, process, now);
         });
-        if waiting {
-            self.watch();
-        }
+        waiting
     }
 }
 
@@ -136,9 +149,7 @@ impl Drop for Watching {
         // SAFETY: the state is there (invariant).
         let watchdog = unsafe { self.0.as_ref() };
         watchdog.stopped.store(true, Ordering::Release);
-        // A DPC that has looked at the mark before may still set the timer; one that comes later does not.
-        // SAFETY: PASSIVE_LEVEL, by the type's terms.
-        unsafe { ntddk::KeFlushQueuedDpcs() };
+        // Nobody sets the timer any more: no handle is open, and the worker has ended.
         // SAFETY: initialised (invariant).
         let _was_set = unsafe { ntddk::KeCancelTimer(watchdog.timer.get()) };
         // SAFETY: PASSIVE_LEVEL, by the type's terms.
@@ -157,7 +168,6 @@ unsafe extern "C" fn look(_dpc: *mut KDPC, context: *mut c_void, _: *mut c_void,
     if let Some(wait) = driver.subsystem.wait() {
         // The worker may not come by for long.
         watchdog.consider(&wait, 0, clock::now());
-        watchdog.set_timer();
     }
     driver.worker.queue(&watchdog.work, || ());
 }
