@@ -107,12 +107,13 @@ pub(super) fn uninstall(arguments: &Inf, output: &mut Output) -> Result<(), Erro
             Error::service(WHAT, why, "nothing is installed", Exit::Absent)
         })?,
     };
-    let driver = Service::open(WHAT)?;
-    if !driver.is_stopped()? {
-        stop_it(&driver, WHAT)?;
+    {
+        // Closed before it is removed: the manager keeps a service for whoever has it open.
+        let driver = Service::open(WHAT)?;
+        if !driver.is_stopped()? {
+            stop_it(&driver, WHAT)?;
+        }
     }
-    // The manager keeps a service for whoever has it open.
-    drop(driver);
     let step = service::uninstall(system, &inf);
     let said = step.run(WHAT)?;
     done(output, "uninstalled", Some(&step), said.code == 3010, "")

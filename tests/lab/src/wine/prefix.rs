@@ -25,12 +25,17 @@ pub struct Prefix<'a> {
     path: PathBuf,
     debug: &'a str,
     programs: usize,
+    /// The processor that everything runs on.
+    processor: String,
+    /// The log of the program that started the session's services, which inherit it.
+    services: Option<PathBuf>,
 }
 
 impl<'a> Prefix<'a> {
     /// Makes a prefix at `path`, instead of what is there, and starts its server. `debug` is Wine's `WINEDEBUG`.
     pub fn create(tools: &'a Tools, path: &Path, debug: &'a str) -> Result<Self> {
-        let mut prefix = Self { tools, path: path.to_owned(), debug, programs: 0 };
+        let processor = first_processor()?;
+        let mut prefix = Self { tools, path: path.to_owned(), debug, programs: 0, processor, services: None };
         // A run that was killed itself has left its session behind.
         prefix.end()?;
         if path.exists() {
@@ -42,6 +47,7 @@ impl<'a> Prefix<'a> {
         // The session that makes the prefix starts services before they are all written: begin a second one.
         prefix.end()?;
         prefix.start_server()?;
+        prefix.services = None;
         Ok(prefix)
     }
 
@@ -66,6 +72,7 @@ impl<'a> Prefix<'a> {
         self.programs += 1;
         let stem = program.rsplit(['\\', '/']).next().unwrap_or(program).trim_end_matches(".exe");
         let name = format!("{:02}-{stem}", self.programs);
+        self.services.get_or_insert_with(|| self.path.join("log").join(&name).with_extension("err"));
         let mut command = self.environment(&self.tools.wine);
         command.arg(program).args(arguments).envs(environment.iter().copied());
         Running::start_with_input(&name, &mut command, input, &self.logs())
@@ -77,14 +84,30 @@ impl<'a> Prefix<'a> {
         self.start(program, arguments)?.finish(limit).with_context(|| format!("`{shown}` in Wine"))
     }
 
+    /// What the session's services have complained about last: the service control manager, and the processes that drivers run in.
+    pub fn services_complaint(&self) -> String {
+        let text = self.services.as_ref().map(fs::read).and_then(Result::ok).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<_> = text.lines().collect();
+        format!("on standard error of Wine's services:\n  {}\n", lines[lines.len().saturating_sub(8)..].join("\n  "))
+    }
+
     fn logs(&self) -> PathBuf {
         self.path.join("log")
     }
 
-    /// A command of Wine's in this prefix: no display, no offers to download anything, no menus.
+    /// A command of Wine's in this prefix: no display, no offers to download anything, no menus; on one processor, as a batch task.
+    ///
+    /// The latter because stock Wine's WSK can use a socket that it has freed. When one is closed with a request pending, the request is
+    /// cancelled, and a thread of Wine's pool that learns of it in between still runs the request's callback (`wsk_close_socket` and
+    /// `send_receive_callback` of Wine's netio.sys; `SetThreadpoolWait`). The process that the driver runs in dies of that: seen once in
+    /// some 400 closes of a socket with three receives on two busy processors, and never in 4,000 on one, where a thread that wakes up
+    /// interrupts nobody.
     fn environment(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
+        let mut command = Command::new("chrt");
         command
+            .args(["--batch", "0", "taskset", "--cpu-list", &self.processor])
+            .arg(program)
             .env("WINEPREFIX", &self.path)
             .env("WINEARCH", "win64")
             .env("WINEDEBUG", self.debug)
@@ -155,6 +178,18 @@ impl<'a> Prefix<'a> {
     }
 }
 
+/// The first processor that this process may use.
+fn first_processor() -> Result<String> {
+    let status = fs::read_to_string("/proc/self/status").context("cannot read this process's status")?;
+    first_of(&status).context("the system does not tell which processors may be used")
+}
+
+fn first_of(status: &str) -> Option<String> {
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    let first: String = allowed.trim().chars().take_while(char::is_ascii_digit).collect();
+    (!first.is_empty()).then_some(first)
+}
+
 impl Drop for Prefix<'_> {
     /// The way out of a failure: what does not end when asked is killed, by its id.
     fn drop(&mut self) {
@@ -167,5 +202,18 @@ impl Drop for Prefix<'_> {
             let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
         }
         self.remove_server_folder();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_processor_is_one_that_the_process_may_use() {
+        let first = |list| first_of(&format!("Name:\tlab\nCpus_allowed_list:\t{list}\nMems_allowed:\t1\n"));
+        assert_eq!(first("0-1").as_deref(), Some("0"));
+        assert_eq!(first("12,14-15").as_deref(), Some("12"));
+        assert_eq!((first(""), first_of("Name:\tlab\n")), (None, None));
     }
 }

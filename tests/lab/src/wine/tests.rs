@@ -26,7 +26,7 @@ pub fn run(
 ) -> Result<Results> {
     let harness = artifacts::build_windows_harness(workspace, tools)?;
     let payload = Payload::built(workspace, driver, harness)?;
-    let mut session = Session::open(workspace, tools, &payload, "-all")?;
+    let mut session = Session::open(workspace, tools, &payload, "fixme-all")?;
     let environment = [("WSKCTL", super::HARNESS), ("WSKCLIENT_SCENARIOS", &format!(r"{HOME}\scenarios"))];
     let run = Run { place: Place::Wine, arguments: &[], environment: &[], show };
     let mut results = Results::default();
@@ -41,10 +41,11 @@ pub fn run(
         let all: Vec<_> = ["--test-threads", "1"].into_iter().chain(arguments.iter().map(String::as_str)).collect();
         let mut running = session.prefix.start_with(&file, &all, b"", &environment)?;
         let ended = running.wait(LIMIT);
+        let failed = results.failed;
         results.add(run.read(&running.output()?, &program.root));
         match ended {
             Ok(status) if status.success() => (),
-            Ok(_) if results.failed > 0 => show(&running.complaint()),
+            Ok(_) if results.failed > failed => show(&running.complaint()),
             Ok(status) => {
                 show(&format!("it ended with {status}\n{}", running.complaint()));
                 results.failed += 1;
@@ -53,6 +54,9 @@ pub fn run(
                 show(&format!("{error:#}"));
                 results.failed += 1;
             }
+        }
+        if results.failed > failed {
+            show(&session.prefix.services_complaint());
         }
     }
     session.close()?;
