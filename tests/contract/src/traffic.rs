@@ -1,8 +1,9 @@
 //! Sockets with real peers, as most tests need them.
 
 use crate::PATIENCE;
+use socket2::{Domain, Type};
 use std::{
-    net::{TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     sync::atomic::{AtomicU16, Ordering},
     time::Duration,
 };
@@ -120,10 +121,13 @@ pub fn stuck_send(socket: &Socket) -> Operation<Sent> {
 /// # Panics
 /// The queue never gets full.
 pub fn stuck_connect(client: &Client, provider: Provider) -> (Socket, Operation<()>, Crowd) {
-    const MOST: usize = 5000;
+    const MOST: usize = 256;
     const SOON: Duration = Duration::from_millis(150);
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
-    let address = listener.local_addr().expect("it has an address");
+    // Not the standard library's, whose queue is as long as the system allows: thousands of connections.
+    let listener = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).expect("a listener");
+    listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("any port");
+    listener.listen(1).expect("it listens");
+    let address = listener.local_addr().ok().and_then(|address| address.as_socket()).expect("it has an address");
     let callers: Vec<_> = (0..MOST).map_while(|_| TcpStream::connect_timeout(&address, SOON).ok()).collect();
     assert!(callers.len() < MOST, "the queue takes everybody");
     let socket = bound(client, provider);
@@ -134,6 +138,6 @@ pub fn stuck_connect(client: &Client, provider: Provider) -> (Socket, Operation<
 
 /// A listener whose queue is full.
 pub struct Crowd {
-    _listener: TcpListener,
+    _listener: socket2::Socket,
     _callers: Vec<TcpStream>,
 }
