@@ -259,16 +259,21 @@ fn connections_that_arrive_during_the_teardown_are_taken_or_reset_and_nothing_st
         let taken = accepts.iter_mut().filter_map(|accept| taken(accept)).count();
         ledger_says(&client, Kind::Accept, 4, 4 - taken as u64);
         assert!(callers.len() + reset >= taken, "{taken} accepted of {} and {reset} that called", callers.len());
-        for mut caller in callers {
-            // A connection whose last acknowledgement meets the listener's end is forgotten by Linux, and reset only when its caller sends.
-            let ending = match caller.send(b"?") {
-                Err(error) if is_reset(&error) => Ending::Reset,
-                _ => caller.ending().unwrap(),
-            };
-            assert_eq!(ending, Ending::Reset, "round {round}");
+        for caller in callers {
+            assert_eq!(ending_of_a_caller(caller), Ending::Reset, "round {round}");
         }
         assert!(Peer::connect(address).is_err(), "a listener that is gone still listens");
         deregistered(&client);
+    }
+}
+
+/// How the connection ends of one who called while the listener went. One whose last acknowledgement meets the listener's end is
+/// forgotten by Linux, and reset only when its caller sends.
+#[track_caller]
+fn ending_of_a_caller(mut caller: Peer) -> Ending {
+    match caller.send(b"?") {
+        Err(error) if is_reset(&error) => Ending::Reset,
+        _ => caller.ending().unwrap(),
     }
 }
 
@@ -317,8 +322,8 @@ fn accepts_and_a_connection_that_meet_the_close_of_their_listener_end() {
             }
         }
         eventually("no connection is left that nobody can take", || client.ledger().unwrap().driver_sockets == 0);
-        if let Some(mut caller) = caller.into_inner().unwrap() {
-            assert_eq!(caller.ending().unwrap(), Ending::Reset, "round {round}");
+        if let Some(caller) = caller.into_inner().unwrap() {
+            assert_eq!(ending_of_a_caller(caller), Ending::Reset, "round {round}");
         }
         client.cleanup(APPLICATION).unwrap();
         deregistered(&client);
